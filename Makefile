@@ -1,0 +1,69 @@
+# `make help` lists what there is. Needs GNU make 4.3, Python 3.11 or 3.12 and no root.
+
+PYTHON ?= $(if $(shell python3.11 --version 2>/dev/null),python3.11,python3)
+VENV := .venv
+BIN := $(VENV)/bin
+# Stamps: what the lock names is there; what pyproject.toml says of ourselves is too.
+LOCKED := $(VENV)/.locked
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+
+# `make demo DEMO_EXIT=1`, or the same from the environment.
+export DEMO_EXIT
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+UV_COMPILE := uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --no-header \
+	--no-annotate --python-version 3.11 --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: setup demo test lint bench lock help
+.SILENT:
+
+help: ## list these targets
+	sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
+
+setup: $(STAMP) ## make .venv as requirements.lock has it; redone only when that or pyproject.toml changed
+
+demo: setup ## run the product from end to end on simulated mail
+	$(BIN)/opportune demo
+
+test: lint ## the gate: lint, then all tests
+	echo "pytest, $(WORKERS) at a time"
+	$(BIN)/python -m pytest --quiet -n $(WORKERS) --dist loadgroup --benchmark-disable
+
+lint: setup ## style, format, types and who may import whom
+	echo "ruff check"
+	$(BIN)/ruff check --quiet .
+	echo "ruff format --check"
+	$(BIN)/ruff format --check --quiet .
+	echo "mypy"
+	$(BIN)/mypy
+	echo "lint-imports"
+	$(BIN)/lint-imports
+
+bench: setup ## measure speed; nothing else should run on the machine
+	$(BIN)/python -m pytest tests/benchmarks -p no:xdist --benchmark-enable --benchmark-only \
+		-o python_files='bench_*.py test_*.py' -o python_functions='bench_* test_*'
+
+lock: ## resolve both locks anew; needs uv
+	command -v uv > /dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv" >&2; exit 1; }
+	echo "requirements.lock"
+	$(UV_COMPILE) --all-extras --group dev -o requirements.lock
+	echo "requirements-serving.lock"
+	$(UV_COMPILE) --extra serving --constraint requirements.lock -o requirements-serving.lock
+
+$(LOCKED): requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null || { \
+		echo "needs Python 3.11 or 3.12, but $(PYTHON) is: $$($(PYTHON) --version 2>&1 | head -n 1);" \
+			"name another with make PYTHON=..." >&2; exit 1; }
+	echo "making $(VENV) with $$($(PYTHON) --version)"
+	$(PYTHON) -m venv --clear $(VENV)
+	echo "installing requirements.lock (some minutes)"
+	$(PIP) install --require-hashes --no-deps -r requirements.lock
+	touch $@
+
+$(STAMP): $(LOCKED) pyproject.toml
+	echo "installing opportune from here"
+	$(PIP) install --no-build-isolation --no-deps -e .
+	$(PIP) check
+	touch $@

@@ -1,0 +1,1 @@
+"""The event log: schema, durable storage, imports, and the simulator as one more source."""

@@ -1,0 +1,164 @@
+"""The event log: append-only, durable on return, each `event_id` at most once.
+
+SQLite is the truth and the index of what was already seen. Parquet parts, one folder per day
+of receipt, are a copy for bulk reading that `compact` can always make again.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from features.errors import StoreUnavailableError
+from features.events import database
+from features.events.database import INSERT, SELECT, errors_named, event_of, row_of, transaction
+from features.events.schema import Event
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class EventLog:
+    """The events below one directory, for any number of threads and processes.
+
+    Laws: an offset, once given, is for ever the same event; offsets count 1, 2, 3 ... in the
+    order of commits; a reader never sees a part of a batch; `read` and `scan` hold the same events.
+    The directory is made by the first `append`; before it, everything reads as empty.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._writer: sqlite3.Connection | None = None
+        self._writing = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+
+    def append(self, events: Sequence[Event]) -> list[int | None]:
+        """Store a batch in one transaction; when this returns, no crash can undo it.
+
+        Returns:
+            Per event its offset, or None for a duplicate: its `event_id` is in the log
+            already or stands earlier in the batch.
+
+        Raises:
+            StoreUnavailableError: Disk full, not writable, or locked for over ten seconds;
+                nothing of the batch is stored.
+        """
+        rows = [row_of(event) for event in events]
+        if not rows:
+            return []
+        with self._writing, errors_named(self.root):
+            self._check_open()
+            if self._writer is None:
+                self._writer = database.create(self.root)
+            connection = self._writer
+            offsets: list[int | None] = []
+            with transaction(connection, "IMMEDIATE"):
+                cursor = connection.cursor()
+                seen = database.known_ids(cursor, [row[0] for row in rows])
+                for row in rows:
+                    is_new = row[0] not in seen
+                    offsets.append(cursor.execute(INSERT, row).lastrowid if is_new else None)
+                    seen.add(row[0])
+        return offsets
+
+    def read(self, *, after: int = 0, limit: int = 10_000) -> list[tuple[int, Event]]:
+        """Events with an offset above `after`, in order of offset, at most `limit`."""
+        query = f'{SELECT} WHERE "offset" > ? ORDER BY "offset" LIMIT ?'
+        with self._reading() as connection:
+            rows = connection.execute(query, (after, limit)).fetchall() if connection else []
+        return [(row[0], event_of(row[1:])) for row in rows]
+
+    def head(self) -> int:
+        """The offset of the last event, 0 in an empty log."""
+        with self._reading() as connection:
+            if connection is None:
+                return 0
+            return int(
+                connection.execute('SELECT ifnull(max("offset"), 0) FROM events').fetchone()[0]
+            )
+
+    def of_recipient(self, recipient_key: str, *, limit: int = 200) -> list[Event]:
+        """What happened to one recipient, newest first, at most `limit` events."""
+        query = f'{SELECT} WHERE recipient_key = ? ORDER BY occurred_at DESC, "offset" DESC LIMIT ?'
+        with self._reading() as connection:
+            rows = (
+                connection.execute(query, (recipient_key, limit)).fetchall() if connection else []
+            )
+        return [event_of(row[1:]) for row in rows]
+
+    def compact(self) -> int:
+        """Copy what is not yet in Parquet there; gives the number of rows copied now.
+
+        Waits while another compaction of this directory runs. A crash at any point only
+        means that the range is copied again, to the same files.
+        """
+        from features.events import compact  # noqa: PLC0415 - the serving image has no polars
+
+        self._check_open()
+        return compact.compact(self.root)
+
+    def scan(self, *, as_of: int | None = None) -> "pl.LazyFrame":
+        """All events as columns, in no particular order; see `compact.SCHEMA` for the types.
+
+        With `as_of` (microseconds) only what had both happened and been learnt before that
+        moment. The rows are fixed by the call: what is appended later is not among them.
+        Rows not yet compacted are held in memory, so compact a large log first.
+        """
+        from features.events import compact  # noqa: PLC0415 - the serving image has no polars
+
+        self._check_open()
+        return compact.scan(self.root, as_of=as_of)
+
+    def close(self) -> None:
+        """Give the connections back; a closed log stays closed."""
+        with self._writing:
+            self._closed = True
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+        while self._idle:
+            self._idle.pop().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        """A connection of one's own while it is used; in WAL mode readers never wait."""
+        self._check_open()
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            opened = database.connect(self.root)
+            if opened is None:
+                yield None
+                return
+            connection = opened
+        try:
+            with errors_named(self.root):
+                yield connection
+        except BaseException:
+            connection.close()
+            raise
+        if self._closed:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailableError(
+                f"event log {self.root}", "it was closed", "open a new EventLog for it"
+            )

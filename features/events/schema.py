@@ -1,0 +1,305 @@
+"""The event: the one thing the product learns from.
+
+`parse_event` turns a mapping (a JSON object, a row of an import) into an `Event` or raises
+`EventRejectedError` with a reason from a closed set. Times are integer microseconds since
+1970 in UTC from here on; the local hour is kept as the offset that held at that moment, so
+that a recipient who moves does not rewrite history.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from features.errors import EventRejectedError, RejectReason
+
+SCHEMA_VERSION: Final = 1
+SECOND_US: Final = 1_000_000
+HOUR_US: Final = 3_600 * SECOND_US
+DAY_US: Final = 24 * HOUR_US
+
+MAX_KEY_CHARS: Final = 256
+MAX_TEXT_CHARS: Final = 2_048
+MAX_TOPICS: Final = 32
+MAX_PROPERTIES: Final = 64
+MAX_SKEW_US: Final = 5 * 60 * SECOND_US
+EARLIEST_US: Final = 631_152_000 * SECOND_US  # 1990-01-01: an older time is a unit mistake
+LATEST_US: Final = 4_102_444_800 * SECOND_US  # 2100-01-01
+
+
+class EventType(StrEnum):
+    """What happened. The order is part of the storage format: append, never reorder."""
+
+    SENT = "sent"
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    BOUNCED = "bounced"
+    DROPPED = "dropped"
+    OPENED = "opened"
+    CLICKED = "clicked"
+    COMPLAINED = "complained"
+    UNSUBSCRIBED = "unsubscribed"
+    RESUBSCRIBED = "resubscribed"
+    PAGE_VIEWED = "page_viewed"
+    PRODUCT_VIEWED = "product_viewed"
+    SEARCHED = "searched"
+    CART_ADDED = "cart_added"
+    CART_REMOVED = "cart_removed"
+    CHECKOUT_STARTED = "checkout_started"
+    PURCHASED = "purchased"
+    SIGNED_UP = "signed_up"
+    CONSENT_GRANTED = "consent_granted"
+    CONSENT_WITHDRAWN = "consent_withdrawn"
+    PROFILE_UPDATED = "profile_updated"
+    DECISION = "decision"
+    ERASED = "erased"
+
+
+class Actor(StrEnum):
+    """Who acted. `unknown` is censored: neither engagement nor its absence."""
+
+    HUMAN = "human"
+    MACHINE = "machine"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to or was done by one recipient.
+
+    `occurred_at` and `received_at` are microseconds since 1970 in UTC: when it happened and
+    when we learnt it. `value` is NaN where none was given; `utc_offset_min` is None where the
+    local clock is unknown.
+    """
+
+    event_id: str
+    type: EventType
+    recipient_key: str
+    occurred_at: int
+    received_at: int
+    send_id: str = ""
+    message_key: str = ""
+    content_id: str = ""
+    topics: tuple[str, ...] = ()
+    url: str = ""
+    value: float = math.nan
+    currency: str = ""
+    channel: str = ""
+    utc_offset_min: int | None = None
+    timezone: str = ""
+    device: str = ""
+    actor: Actor = Actor.HUMAN
+    actor_reasons: tuple[str, ...] = ()
+    provider: str = ""
+    schema_version: int = SCHEMA_VERSION
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+TYPES: Final = {kind.value: kind for kind in EventType}
+ACTORS: Final = {actor.value: actor for actor in Actor}
+_KEYS: Final = ("event_id", "recipient_key")
+_TEXTS: Final = ("send_id", "message_key", "content_id", "url", "currency", "device", "provider")
+_CHANNELS: Final = frozenset({"", "email", "web", "app"})
+FIELDS: Final = frozenset(Event.__slots__)
+
+
+def parse_event(raw: Mapping[str, Any], *, received_at: int) -> Event:
+    """Check one event and give it its types.
+
+    Args:
+        raw: The fields of `Event` by name. Times are ISO 8601 text (naive means UTC) or
+            seconds since 1970; `received_at` may be absent and is then the argument.
+        received_at: When we learnt it, in microseconds; an event may not lie more than
+            five minutes after it.
+
+    Raises:
+        EventRejectedError: A field is missing, unknown, too long, not finite, not text, or
+            lies in the future; the error names the first such field.
+    """
+    unknown = [name for name in raw if name not in FIELDS]
+    if unknown:
+        raise EventRejectedError(
+            RejectReason.UNKNOWN_FIELD, str(unknown[0])[:MAX_KEY_CHARS], raw[unknown[0]],
+            "put it under `properties` or leave it out",
+        )  # fmt: skip
+    kind = TYPES.get(_required(raw, "type")) if isinstance(raw.get("type"), str) else None
+    if kind is None:
+        value = _required(raw, "type")
+        remedy = "use one of: " + " ".join(TYPES)
+        raise EventRejectedError(RejectReason.UNKNOWN_TYPE, "type", value, remedy)
+    keys = {name: _text(_required(raw, name), name, MAX_KEY_CHARS) for name in _KEYS}
+    if "@" in keys["recipient_key"]:
+        raise EventRejectedError(
+            RejectReason.ADDRESS_AS_KEY, "recipient_key", "(an address, not shown)",
+            "send an opaque key such as a keyed hash of the address",
+        )  # fmt: skip
+    occurred = _time(raw, "occurred_at")
+    learnt = received_at if raw.get("received_at") in (None, "") else _time(raw, "received_at")
+    if occurred > min(learnt, received_at) + MAX_SKEW_US or learnt > received_at + MAX_SKEW_US:
+        raise EventRejectedError(
+            RejectReason.FUTURE_TIME, "occurred_at", raw["occurred_at"],
+            "it lies after the moment it was received; check the clock, zone and unit",
+        )  # fmt: skip
+    zone = _text(raw.get("timezone") or "", "timezone", MAX_KEY_CHARS)
+    return Event(
+        type=kind,
+        occurred_at=occurred,
+        received_at=max(learnt, occurred),
+        topics=_texts(raw.get("topics") or (), "topics"),
+        value=_number(raw.get("value"), "value"),
+        channel=_channel(raw.get("channel") or ""),
+        timezone=zone,
+        utc_offset_min=_offset(raw.get("utc_offset_min"), zone, occurred),
+        actor=_actor(raw.get("actor"), kind),
+        actor_reasons=_texts(raw.get("actor_reasons") or (), "actor_reasons"),
+        schema_version=SCHEMA_VERSION,
+        properties=_properties(raw.get("properties") or {}),
+        **keys,
+        **{name: _text(raw.get(name) or "", name, MAX_TEXT_CHARS) for name in _TEXTS},
+    )
+
+
+@lru_cache(maxsize=1024)
+def zone_of(name: str) -> ZoneInfo | None:
+    """The time zone of an IANA name, or None when there is none of that name."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, OSError, ValueError):  # ZoneInfoNotFoundError is a KeyError
+        return None
+
+
+def offset_at(zone: ZoneInfo, at: int) -> int:
+    """Minutes that `zone` is ahead of UTC at a moment in microseconds, daylight saving included."""
+    offset = datetime.fromtimestamp(at / SECOND_US, UTC).astimezone(zone).utcoffset()
+    return 0 if offset is None else round(offset.total_seconds() / 60)
+
+
+def _required(raw: Mapping[str, Any], name: str) -> Any:
+    value = raw.get(name)
+    if value is None or value == "":
+        raise EventRejectedError(RejectReason.MISSING_FIELD, name, value, "every event needs it")
+    return value
+
+
+def _text(value: Any, name: str, limit: int) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise EventRejectedError(RejectReason.BAD_VALUE, name, value, "send it as text")
+    if len(value) > limit:
+        remedy = f"at most {limit} characters are kept"
+        raise EventRejectedError(RejectReason.TOO_LONG, name, value, remedy)
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            remedy = "send UTF-8 without lone surrogates"
+            raise EventRejectedError(RejectReason.BAD_ENCODING, name, value, remedy) from None
+    if "\x00" in value:
+        raise EventRejectedError(RejectReason.BAD_VALUE, name, value, "remove the NUL character")
+    return value
+
+
+def _texts(value: Any, name: str) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, list | tuple):
+        raise EventRejectedError(RejectReason.BAD_VALUE, name, value, "send a list of texts")
+    if len(value) > MAX_TOPICS:
+        remedy = f"at most {MAX_TOPICS} entries are kept"
+        raise EventRejectedError(RejectReason.TOO_LONG, name, f"{len(value)} entries", remedy)
+    return tuple(dict.fromkeys(_text(item, name, MAX_KEY_CHARS) for item in value))
+
+
+def _number(value: Any, name: str) -> float:
+    if value is None or value == "":
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise EventRejectedError(RejectReason.BAD_VALUE, name, value, "send a number")
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise EventRejectedError(RejectReason.BAD_VALUE, name, value, "send a number") from None
+    if not math.isfinite(number) or abs(number) > 1e12:
+        remedy = "send a finite number below 1e12, or leave the field out"
+        raise EventRejectedError(RejectReason.NOT_FINITE, name, value, remedy)
+    return number
+
+
+def _time(raw: Mapping[str, Any], name: str) -> int:
+    value = _required(raw, name)
+    remedy = "send ISO 8601 with an offset, or seconds since 1970, between 1990 and 2100"
+    micros = _micros(value)
+    if micros is None or not EARLIEST_US <= micros <= LATEST_US:
+        raise EventRejectedError(RejectReason.BAD_TIME, name, value, remedy)
+    return micros
+
+
+def _micros(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return round(value * SECOND_US) if abs(value) < 1e12 else None
+    if isinstance(value, datetime):
+        moment = value
+    else:
+        try:
+            moment = datetime.fromisoformat(value)
+        except (ValueError, TypeError):
+            return None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * SECOND_US + since.microseconds
+
+
+def _offset(value: Any, zone: str, occurred: int) -> int | None:
+    if zone:
+        known = zone_of(zone)
+        if known is None:
+            remedy = "send an IANA name such as Europe/Berlin"
+            raise EventRejectedError(RejectReason.BAD_VALUE, "timezone", zone, remedy)
+        return offset_at(known, occurred)
+    if value is None or value == "":
+        return None
+    number = _number(value, "utc_offset_min")
+    if number != int(number) or not -12 * 60 <= number <= 14 * 60:
+        remedy = "send whole minutes from -720 to 840"
+        raise EventRejectedError(RejectReason.BAD_VALUE, "utc_offset_min", value, remedy)
+    return int(number)
+
+
+def _channel(value: Any) -> str:
+    if not isinstance(value, str) or value not in _CHANNELS:
+        raise EventRejectedError(RejectReason.BAD_VALUE, "channel", value, "use email, web or app")
+    return value
+
+
+def _actor(value: Any, kind: EventType) -> Actor:
+    """An open that nobody labelled says nothing: mail clients prefetch images."""
+    if value is None or value == "":
+        return Actor.UNKNOWN if kind is EventType.OPENED else Actor.HUMAN
+    actor = ACTORS.get(value) if isinstance(value, str) else None
+    if actor is None:
+        remedy = "use human, machine or unknown"
+        raise EventRejectedError(RejectReason.BAD_VALUE, "actor", value, remedy)
+    return actor
+
+
+def _properties(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict) or len(value) > MAX_PROPERTIES:
+        remedy = f"send an object of at most {MAX_PROPERTIES} plain values"
+        raise EventRejectedError(RejectReason.BAD_VALUE, "properties", value, remedy)
+    checked: dict[str, Any] = {}
+    for key, item in value.items():
+        name = f"properties.{_text(key, 'properties', MAX_KEY_CHARS)}"
+        if isinstance(item, float):
+            _number(item, name)
+        elif isinstance(item, int) and not -(2**63) <= item < 2**63:
+            remedy = "send whole numbers beyond 64 bits as text"
+            raise EventRejectedError(RejectReason.BAD_VALUE, name, item, remedy)
+        elif item is not None and not isinstance(item, int):
+            _text(item, name, MAX_TEXT_CHARS)
+        checked[str(key)] = item
+    return checked

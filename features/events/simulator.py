@@ -1,0 +1,116 @@
+"""A population with known truth, as one more source of events.
+
+It emits what a sender's webhooks and site tags would have emitted, machine opens included,
+and keeps apart what no sender knows: rhythm, taste, who has left for good. A world is drawn
+from its seed (`world`); this module lives its weeks.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from features.events.schema import DAY_US, SECOND_US
+from features.events.schema import EventType as E
+from features.events.world import World
+from features.events.world_clock import WEEK_US, Array
+from features.events.world_events import WorldEvents, write_ndjson
+from features.events.world_mail import Moods, mail
+from features.events.world_site import organic_visits, visit
+
+__all__ = ["Simulated", "simulate", "write_ndjson"]
+
+DORMANT_BELOW: Final = 0.1  # of full energy
+_MINUTE_US: Final = 60 * SECOND_US
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Simulated:
+    """What a sender sees, and what is true.
+
+    Args:
+        events: By time; the columns of `EventLog.scan` less `offset`.
+        truth: One row per recipient, see `truth_of`.
+    """
+
+    events: pl.DataFrame
+    truth: pl.DataFrame
+
+
+def simulate(*, seed: int, n_recipients: int, weeks: int, ends_at: int) -> Simulated:
+    """Live the weeks before `ends_at` (microseconds), where the newest event lies.
+
+    The same arguments give the same events, ids included. Other arguments give other ids of
+    events and sends, so that two worlds fit into one log; recipient keys differ with the seed.
+    """
+    begin = ends_at - weeks * WEEK_US
+    drawing, living = (
+        np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(2)
+    )
+    world = World.drawn(drawing, n_recipients=n_recipients, begin=begin, end=ends_at)
+    moods = Moods.at_begin(world, living, begin)
+    events = WorldEvents()
+    joined = np.flatnonzero(world.recipients.signed_up_at >= begin)
+    events.add(E.SIGNED_UP, joined, world.recipients.signed_up_at[joined])
+    send = 0
+    for week in range(begin, ends_at, WEEK_US):
+        moods.live_a_week(world, living, week)
+        for day in _send_days(world, week):
+            clicker, item, at = mail(world, moods, events, living, send=send, day=day)
+            visit(world, events, living, clicker, at, entry=item)
+            send += 1
+        visitor, at = organic_visits(world, moods.energy, living, begin=week)
+        visit(world, events, living, visitor, at)
+    keys = recipient_keys(seed, n_recipients)
+    named = f"{seed} {n_recipients} {weeks} {ends_at}"
+    prefix = f"sim-{hashlib.blake2b(named.encode(), digest_size=4).hexdigest()}-"
+    frame = events.frame(world, keys, stopped_at=moods.stopped_at, ends_at=ends_at, prefix=prefix)
+    return Simulated(frame, truth_of(world, moods, keys, ends_at=ends_at))
+
+
+def recipient_keys(seed: int, n_recipients: int) -> list[str]:
+    """Keys of a world's recipients; worlds of different seeds share none."""
+    return [f"w{seed}-r{number:06}" for number in range(n_recipients)]
+
+
+def truth_of(world: World, moods: Moods, keys: list[str], *, ends_at: int) -> pl.DataFrame:
+    """What no sender knows, one row per recipient.
+
+    `rhythm` is the relative attention in each local hour of the week (Monday 00 first, mean 1),
+    `archetypes` and `taste` are shares in the order of `world.ARCHETYPES` and `world.TOPICS`;
+    `energy` is what is left of the engagement at the end, `is_dormant` that it is below a tenth.
+    """
+    people = world.recipients
+    stopped = moods.stopped_at < ends_at
+    return pl.DataFrame(
+        {
+            "recipient_key": keys,
+            "timezone": [world.clock.zones[zone] for zone in people.zone],
+            "is_zone_known": people.is_zone_known,
+            "is_machine_open": people.is_machine_open,
+            "signed_up_at": people.signed_up_at,
+            "stopped_at": pl.Series(np.where(stopped, moods.stopped_at, 0)).replace(0, None),
+            "energy": moods.energy,
+            "is_dormant": moods.energy < DORMANT_BELOW,
+            "checks_per_day": people.check_rate * 24,
+            "open_bias": people.open_bias,
+            "click_bias": people.click_bias,
+            "archetypes": _rows(people.archetypes),
+            "taste": _rows(people.taste),
+            "rhythm": _rows(people.rhythm),
+        }
+    )
+
+
+def _send_days(world: World, begin: int) -> list[int]:
+    """Midnights of the sending days of the week from `begin`, on the sender's clock."""
+    ahead = world.clock.offsets_at(np.array([world.sender_zone]), np.array([begin]))
+    first = -(-(begin + int(ahead[0]) * _MINUTE_US) // DAY_US)
+    days = range(first, first + 7)
+    return [day * DAY_US for day in days if (day + 3) % 7 in world.send_days]
+
+
+def _rows(values: Array) -> pl.Series:
+    return pl.Series(values.astype(np.float32), dtype=pl.Array(pl.Float32, values.shape[1]))

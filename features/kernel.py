@@ -1,0 +1,177 @@
+"""The update rule compiled over arrays: one pass over sorted events reads many moments.
+
+Cost is linear in events plus rows asked for; nothing multiplies. Events come sorted by
+(key, known_at): an event takes effect when it is known and weighs by when it happened, so a
+row reads exactly what was known strictly before its moment. Times are int64 microseconds,
+sums float64; weights are renewed after `renorm_us`, so no power overflows.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from features.decay import FLOOR, NEVER_AT
+from features.events.schema import HOUR_US, SECOND_US
+from features.layout import HOURS_PER_WEEK, MONDAY_SHIFT, N_CODES, Layout
+
+_NEVER = NEVER_AT
+_PER_US = 1.0 / SECOND_US
+
+Array = NDArray[Any]
+
+
+def tables_of(layout: Layout) -> tuple[Array, ...]:
+    """The layout as flat arrays: per event code a run of slots and a run of channels."""
+    slot_start = np.zeros(N_CODES + 1, np.int64)
+    channel_start = np.zeros(N_CODES + 1, np.int64)
+    slots: list[int] = []
+    by_value: list[bool] = []
+    channels: list[int] = []
+    for code in range(N_CODES):
+        slots += [slot for slot, _ in layout.plain[code]]
+        by_value += [weighted for _, weighted in layout.plain[code]]
+        channels += layout.channels_of[code]
+        slot_start[code + 1] = len(slots)
+        channel_start[code + 1] = len(channels)
+    rhythm = layout.n_counters if layout.has_rhythm else -1
+    return (
+        layout.half_lives_s,
+        slot_start,
+        np.array(slots, np.int64),
+        np.array(by_value, np.bool_),
+        channel_start,
+        np.array(channels, np.int64),
+        layout.active_slots,
+        np.array([rhythm, layout.renorm_us], np.int64),
+    )
+
+
+@njit(cache=True, inline="always")
+def _shift(sums: Array, half_lives: Array, age_us: int) -> None:
+    for slot in range(sums.shape[0]):
+        if sums[slot] != 0.0:
+            value = sums[slot] * 2.0 ** (-(age_us * _PER_US) / half_lives[slot])
+            sums[slot] = value if abs(value) >= FLOOR else 0.0
+
+
+@njit(cache=True, inline="always")
+def _apply_hour(hour: int, at: int, tables: Any, sums: Array) -> None:
+    half_lives, active_slots, limits = tables[0], tables[6], tables[7]
+    age_s = (hour * HOUR_US - at) * _PER_US
+    for j in range(active_slots.shape[0]):
+        slot = active_slots[j]
+        sums[slot] += 2.0 ** (age_s / half_lives[slot])
+    if limits[0] >= 0:
+        slot = limits[0] + (hour + MONDAY_SHIFT) % HOURS_PER_WEEK
+        sums[slot] += 2.0 ** (age_s / half_lives[slot])
+
+
+@njit(cache=True, inline="always")
+def _apply(i: int, events: Any, tables: Any, state: Any, at: int) -> int:
+    """Take event `i` into the state (sums, last, first); returns the sums' own time."""
+    sums, last, first = state
+    _, _, occurred, code, value, hour = events
+    half_lives, slot_start, slots, by_value, channel_start, channels, _, limits = tables
+    t = occurred[i]
+    if at == _NEVER:
+        at = t
+    elif t - at > limits[1]:
+        _shift(sums, half_lives, t - at)
+        at = t
+    age_s = (t - at) * _PER_US
+    c = code[i]
+    for j in range(slot_start[c], slot_start[c + 1]):
+        slot = slots[j]
+        amount = value[i] if by_value[j] else 1.0
+        if not np.isnan(amount):
+            sums[slot] += amount * 2.0 ** (age_s / half_lives[slot])
+    for j in range(channel_start[c], channel_start[c + 1]):
+        channel = channels[j]
+        last[channel] = max(last[channel], t)
+        first[channel] = min(first[channel], t)
+    if hour[i] >= 0:
+        _apply_hour(hour[i], at, tables, sums)
+    return at
+
+
+@njit(cache=True, nogil=True)
+def scan(events: Any, tables: Any, row_key: Array, row_at: Array, out: Any) -> None:
+    """Read states at many moments in one pass.
+
+    Args:
+        events: Six arrays of shape (n_events,), sorted by (key, known_at): key int64,
+            known_at, occurred_at int64, code uint8, value float64, hour int64 (the local hour
+            that this event is the first known of, else -1).
+        tables: Of `tables_of`.
+        row_key: Shape (n_rows,), sorted together with `row_at`.
+        row_at: Shape (n_rows,); a row sees the events with known_at < row_at.
+        out: values (n_rows, n_slots) as of row_at, last and first (n_rows, n_channels).
+    """
+    key, known = events[0], events[1]
+    half_lives = tables[0]
+    values, lasts, firsts = out
+    n_slots, n_channels = values.shape[1], lasts.shape[1]
+    sums = np.zeros(n_slots)
+    last = np.full(n_channels, _NEVER, np.int64)
+    first = np.full(n_channels, -_NEVER, np.int64)
+    n, m, i, k = key.shape[0], row_key.shape[0], 0, 0
+    while k < m:
+        r = row_key[k]
+        while i < n and key[i] < r:
+            i += 1
+        sums[:] = 0.0
+        last[:] = _NEVER
+        first[:] = -_NEVER
+        at = _NEVER
+        while k < m and row_key[k] == r:
+            while i < n and key[i] == r and known[i] < row_at[k]:
+                at = _apply(i, events, tables, (sums, last, first), at)
+                i += 1
+            age_s = (row_at[k] - at) * _PER_US if at != _NEVER else 0.0
+            for slot in range(n_slots):
+                value = sums[slot]
+                if value != 0.0:
+                    value *= 2.0 ** (-age_s / half_lives[slot])
+                    if abs(value) < FLOOR:
+                        value = 0.0
+                values[k, slot] = value
+            lasts[k, :] = last
+            firsts[k, :] = first
+            k += 1
+
+
+@njit(cache=True, nogil=True)
+def scan_one(events: Any, rows: Any, half_life: float, renorm_us: int, out: Array) -> None:
+    """The same for a single weighted counter per key, such as one recipient's one topic.
+
+    Args:
+        events: key, known_at, occurred_at int64 and amount float64, shape (n_events,),
+            sorted by (key, known_at).
+        rows: key and moment, int64, shape (n_rows,), sorted together.
+        out: Shape (n_rows,), the counter as of the moment.
+    """
+    key, known, occurred, amount = events
+    row_key, row_at = rows
+    n, m, i, k = key.shape[0], row_key.shape[0], 0, 0
+    while k < m:
+        r = row_key[k]
+        while i < n and key[i] < r:
+            i += 1
+        total = 0.0
+        at = _NEVER
+        while k < m and row_key[k] == r:
+            while i < n and key[i] == r and known[i] < row_at[k]:
+                if at == _NEVER:
+                    at = occurred[i]
+                elif occurred[i] - at > renorm_us:
+                    total *= 2.0 ** (-((occurred[i] - at) * _PER_US) / half_life)
+                    at = occurred[i]
+                total += amount[i] * 2.0 ** ((occurred[i] - at) * _PER_US / half_life)
+                i += 1
+            value = 0.0
+            if at != _NEVER:
+                value = total * 2.0 ** (-((row_at[k] - at) * _PER_US) / half_life)
+            out[k] = value if abs(value) >= FLOOR else 0.0
+            k += 1

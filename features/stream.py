@@ -1,0 +1,77 @@
+"""Events to online states, exactly once: the log's tail is folded in, in offset order.
+
+`catch_up` takes the events after the store's progress, applies them and moves the progress in
+the same transaction. Whoever calls it after its own append sees its events in the next read;
+several processes take turns, and none can lose or double another's update.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Final
+
+from features.definitions import AFFINITY, VIEWS
+from features.definitions.content import VIEW as CONTENT
+from features.definitions.recipient import VIEW as RECIPIENT
+from features.events.log import EventLog
+from features.events.schema import Event
+from features.layout import Layout, layout_of
+from features.packed import PackedStore, Row
+from features.state import State
+
+PROGRESS: Final = "stream"
+BATCH: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Keeps a packed store up to date with a log."""
+
+    log: EventLog
+    store: PackedStore
+
+    def catch_up(self) -> int:
+        """Apply every event that the store has not seen; returns how many there were."""
+        self._start_over_when_redefined()
+        applied = 0
+        while True:
+            if self.log.head() <= self.store.progress(PROGRESS):
+                return applied
+            with self.store.writing():
+                after = self.store.progress(PROGRESS)
+                entries = self.log.read(after=after, limit=BATCH)
+                if entries:
+                    self._apply(entries)
+                    self.store.set_progress(PROGRESS, entries[-1][0])
+            applied += len(entries)
+
+    def _apply(self, entries: list[tuple[int, Event]]) -> None:
+        people: dict[str, list[tuple[int, Event]]] = defaultdict(list)
+        items: dict[str, list[tuple[int, Event]]] = defaultdict(list)
+        for offset, event in entries:
+            people[event.recipient_key].append((offset, event))
+            if event.content_id:
+                items[event.content_id].append((offset, event))
+        self._fold(RECIPIENT.entity, layout_of(RECIPIENT), people)
+        self._fold(CONTENT.entity, layout_of(CONTENT), items)
+
+    def _fold(
+        self, entity: str, layout: Layout, entries: dict[str, list[tuple[int, Event]]]
+    ) -> None:
+        keys = list(entries)
+        rows: list[Row] = []
+        for key, blob in zip(keys, self.store.get(entity, keys), strict=True):
+            state = State() if blob is None else State.unpack(blob, layout)
+            for offset, event in entries[key]:
+                state.apply(event, layout=layout, affinity=AFFINITY, offset=offset)
+            rows.append((key, state.seen, state.at, state.pack(layout)))
+        self.store.put(entity, rows)
+
+    def _start_over_when_redefined(self) -> None:
+        """States written under other definitions are forgotten; the log rebuilds them."""
+        digests = {f"layout {view.entity}": layout_of(view).digest for view in VIEWS}
+        if all(self.store.progress(name) == digest for name, digest in digests.items()):
+            return
+        self.store.clear()
+        with self.store.writing():
+            for name, digest in digests.items():
+                self.store.set_progress(name, digest)

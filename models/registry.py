@@ -1,0 +1,91 @@
+"""Versions and champions on disk, as serving reads them.
+
+    <models_dir>/<name>/<version>/          a bundle, never changed once there
+    <models_dir>/<name>/champion.json       {"version": "3", "previous": "2"}
+
+The pointer is replaced by a rename, so a reader sees the old champion or the new one. With
+MLflow in the picture the folder is the local cache that survives its absence; without it, the
+folder is the registry that `opportune promote` writes.
+"""
+
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from models.bundle import load_bundle
+from models.errors import BundleCorruptError, VersionUnknownError
+
+POINTER: Final = "champion.json"
+_VERSION: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """Which version serves, and which one did before."""
+
+    version: str
+    previous: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """Bundles and pointers under one directory."""
+
+    root: Path
+
+    def champion(self, name: str) -> Champion | None:
+        """The pointer of a model; None when there is none or it cannot be read."""
+        try:
+            found = json.loads((self.root / name / POINTER).read_bytes())
+            version, previous = str(found["version"]), str(found.get("previous", ""))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return Champion(version, previous) if _VERSION.fullmatch(version) else None
+
+    def folder(self, name: str, version: str) -> Path:
+        """Where a version's bundle lies or would lie."""
+        return self.root / name / version
+
+    def has(self, name: str, version: str) -> bool:
+        """Whether a version's bundle is here."""
+        return self.folder(name, version).is_dir()
+
+    def add(self, name: str, version: str, bundle: Path) -> Path:
+        """Copy a bundle in, verified, all or nothing; a version that is here stays as it is."""
+        target = self.folder(name, version)
+        if target.is_dir():
+            return target
+        load_bundle(bundle, name=name)
+        scratch = target.with_name(f".{version}.{os.getpid()}.tmp")
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.copytree(bundle, scratch)
+        try:
+            scratch.rename(target)
+        except OSError as error:
+            shutil.rmtree(scratch, ignore_errors=True)
+            if not target.is_dir():
+                raise BundleCorruptError(target, f"cannot be stored ({error})") from error
+        return target
+
+    def point(self, name: str, version: str) -> Champion:
+        """Make a version that is here the champion.
+
+        Raises:
+            VersionUnknownError: Its bundle is not here.
+        """
+        if not self.has(name, version):
+            known = sorted(p.name for p in (self.root / name).glob("*") if p.is_dir())
+            raise VersionUnknownError(name, version, known)
+        before = self.champion(name)
+        if before is not None and before.version == version:
+            return before
+        champion = Champion(version, before.version if before else "")
+        file = self.root / name / POINTER
+        scratch = file.with_name(f".{POINTER}.{os.getpid()}.tmp")
+        scratch.write_text(json.dumps({"version": version, "previous": champion.previous}))
+        scratch.replace(file)
+        return champion

@@ -1,0 +1,52 @@
+"""The one door to onnxruntime: a session per bundle, one thread, from bytes.
+
+Many workers beat many threads; spinning threads burn CPU between calls. Graphs are loaded
+from bytes so that no external file is ever followed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from models.errors import BundleMismatchError
+from models.spec import ModelSpec
+
+Floats = NDArray[np.float32]
+
+
+class Session:
+    """A graph ready to score.
+
+    Raises:
+        BundleMismatchError: The graph cannot be loaded, or its inputs or outputs are not
+            those of the spec.
+    """
+
+    def __init__(self, graph: bytes, spec: ModelSpec) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise BundleMismatchError(spec.name, f"cannot be loaded: {error}") from error
+        self._session: Any = session
+        self._input = session.get_inputs()[0].name
+        self._outputs = [output.name for output in spec.outputs]
+        found = [output.name for output in session.get_outputs()]
+        width = session.get_inputs()[0].shape[-1]
+        if found != self._outputs or width != len(spec.inputs):
+            problem = f"answers {found} from {width} inputs, not {self._outputs} from "
+            raise BundleMismatchError(spec.name, f"{problem}{len(spec.inputs)}")
+
+    def run(self, rows: Floats) -> Mapping[str, Floats]:
+        """Score rows of shape (n, n_inputs); every output has shape (n, width)."""
+        answers = self._session.run(self._outputs, {self._input: rows})
+        return dict(zip(self._outputs, answers, strict=True))

@@ -1,0 +1,130 @@
+"""The command `opportune`: the edge where settings and the clock are read."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from features.errors import FeatureError
+from features.events.log import EventLog
+from features.events.mapping import load_mapping
+from pipelines.ingest import IngestProgress, ingest
+from pipelines.settings import Settings
+from pipelines.summary import table_of
+
+UNUSABLE = 2
+
+app = typer.Typer(
+    name="opportune",
+    help="Decides when to send an e-mail, whether to hold back and what to put in it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def opportune() -> None:
+    """Decides when to send an e-mail, whether to hold back and what to put in it.
+
+    Data lie in the directory that OPPORTUNE_DATA_DIR names (`var` when it is not set).
+    """
+
+
+@app.command("ingest")
+def ingest_file(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A file of events: .csv or .ndjson (also with .gz), or .parquet.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ],
+    *,
+    mapping: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML that says how the file's columns become events. Not needed when they "
+            "are called event_id, type, recipient_key, occurred_at and so on.",
+            show_default=False,
+        ),
+    ] = None,
+    rejects: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to write the rows that were not accepted, each with its reason. "
+            "[default: rejects/<FILE>.ndjson in the data directory]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Import a file of events into the event log.
+
+    Every row is accepted, a duplicate of one that is there, skipped by a condition of the
+    mapping, or rejected with a reason. Importing a file twice, or again after a crash, adds
+    only what is not there yet.
+
+    Exit code: 0 when a row was accepted or there already, 1 when every row was rejected,
+    2 when the file or the mapping cannot be used.
+    """
+    with errors_shown():
+        settings = Settings()
+        secret = settings.key_secret.get_secret_value() if settings.key_secret else None
+        with EventLog(settings.events_dir) as log, _bar(file.name) as progress:
+            summary = ingest(
+                file,
+                log=log,
+                mapping=load_mapping(mapping) if mapping else None,
+                rejects=rejects or settings.rejects_dir / f"{file.name}.ndjson",
+                received_at=time.time_ns() // 1_000,
+                progress=progress,
+                key_secret=secret,
+            )
+    Console().print(table_of(summary))
+    if summary.is_all_rejected:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def errors_shown() -> Iterator[None]:
+    """Show an expected error as one red line, without a traceback, and leave with code 2."""
+    try:
+        yield
+    except (FeatureError, ValidationError) as error:
+        line = " ".join(str(error).split())
+        Console(stderr=True, soft_wrap=True).print(Text(f"error: {line}", style="red"))
+        raise typer.Exit(UNUSABLE) from None
+
+
+@contextmanager
+def _bar(name: str) -> Iterator["Bar"]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    stored = TextColumn("{task.fields[stored]:,} events stored")
+    console = Console(stderr=True)
+    with Progress(*columns, stored, TimeRemainingColumn(), console=console, transient=True) as bar:
+        yield Bar(bar, name)
+
+
+class Bar:
+    """A progress bar on standard error; it is gone when the import ends."""
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        self._progress = progress
+        self._task = progress.add_task(Text(name).plain, total=None, stored=0)
+
+    def __call__(self, at: IngestProgress) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=at.done, total=at.total, stored=at.stored)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

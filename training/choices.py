@@ -1,0 +1,148 @@
+"""Labelled candidates for content preference: what was shown and clicked, or what was chosen.
+
+A mail log says what each recipient was shown and whether it was clicked. A purchase or browse
+log only says what was chosen: there the candidates are the popular items of that week and the
+person's own earlier ones, named without looking at the choice; training keeps some of the
+unchosen, and the odds are put right for that afterwards.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+
+from features.definitions.content import VIEW as CONTENT
+from features.definitions.content import chosen
+from features.events.schema import DAY_US
+from features.spec import DAY, Decayed
+from training import labels
+from training.dataset import PointInTime
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CLICK_DAYS: Final = 7
+MIN_SHOWN, MIN_CLICKS = 2_000, 100
+MAX_SHOWN: Final = 60_000
+POPULAR: Final = 100  # of the week, candidates for everybody
+OWN: Final = 30  # newest items of the person's own, candidates for a repeat
+DRAWN: Final = 20  # unchosen candidates that stand beside the chosen ones in training
+MAX_DECISIONS: Final = {"train": 2_400, "test": 600}
+CHOSEN_TYPES: Final = sorted(kind.value for kind in chosen.types)
+_POPULARITY: Final = CONTENT.names.index(Decayed(chosen, 30 * DAY).name)
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Rows to learn from.
+
+    Args:
+        spine: recipient_key, content_id, at, decision (a number), y, is_test.
+        kept: Share of the unchosen candidates that training rows hold (1 when all).
+        label: What y means, in words.
+    """
+
+    spine: pl.DataFrame
+    kept: float
+    label: str
+
+
+def choices(data: PointInTime, *, as_of: int, seed: int) -> Choices:
+    """What was shown where the log says so, else what was chosen; the newest fifth is the test."""
+    mature = as_of - CLICK_DAYS * DAY_US
+    shown = labels.items_clicked(data.events, window_us=CLICK_DAYS * DAY_US)
+    shown = shown.filter(pl.col("at") < mature)
+    if len(shown) >= MIN_SHOWN and shown["y"].sum() >= MIN_CLICKS:
+        shown = shown.sample(min(MAX_SHOWN, len(shown)), seed=seed).sort("at", "recipient_key")
+        spine = shown.with_row_index("decision").with_columns(_newest_fifth(shown))
+        return Choices(spine, 1.0, f"clicked within {CLICK_DAYS} days of delivery")
+    return _chosen(data, seed=seed)
+
+
+def _chosen(data: PointInTime, *, seed: int) -> Choices:
+    picked = (
+        data.events.filter(
+            pl.col("type").is_in(CHOSEN_TYPES), pl.col("actor") == "human",
+            pl.col("content_id") != "",
+        )
+        .select("recipient_key", "content_id", (pl.col("occurred_at") // DAY_US).alias("day"),
+                "occurred_at")
+        .group_by("recipient_key", "day")
+        .agg(pl.col("occurred_at").min().alias("at"), pl.col("content_id").unique().sort())
+        .sort("at", "recipient_key")
+        .collect()
+    )  # fmt: skip
+    if picked.is_empty():
+        empty = {"recipient_key": pl.String, "content_id": pl.String, "at": pl.Int64}
+        more = {"decision": pl.Int64, "y": pl.Float64, "is_test": pl.Boolean}
+        return Choices(pl.DataFrame(schema=empty | more), 1.0, "chosen")
+    picked = picked.with_columns(_newest_fifth(picked))
+    rng = np.random.default_rng(seed)
+    parts = []
+    for part, is_test in (("train", False), ("test", True)):
+        some = picked.filter(pl.col("is_test") == is_test)
+        take = min(MAX_DECISIONS[part], len(some))
+        parts.append(some[np.sort(rng.permutation(len(some))[:take])])
+    decisions = pl.concat(parts).with_row_index("decision")
+    rows: list[tuple[int, str, float]] = []
+    seen = kept = 0
+    for number, is_test, mine, candidates in _candidates(data, picked, decisions):
+        others = [item for item in candidates if item not in mine]
+        if not is_test:
+            seen += len(others)
+            others = [others[i] for i in rng.permutation(len(others))[:DRAWN]]
+            kept += len(others)
+        rows += [(number, item, 1.0) for item in candidates if item in mine]
+        rows += [(number, item, 0.0) for item in others]
+    long = pl.DataFrame(rows, schema=["decision", "content_id", "y"], orient="row")
+    about = decisions.select(pl.col("decision").cast(pl.Int64), "recipient_key", "at", "is_test")
+    spine = long.join(about, on="decision", how="left", maintain_order="left")
+    label = f"chosen, among the week's {POPULAR} most popular items and up to {OWN} of their own"
+    return Choices(spine, kept / max(seen, 1), label)
+
+
+def _candidates(
+    data: PointInTime, picked: pl.DataFrame, decisions: pl.DataFrame
+) -> Iterator[tuple[int, bool, set[str], list[str]]]:
+    """Per decision what could have been chosen, found without looking at what was."""
+    popular = _popular(data, decisions)
+    own = (
+        decisions.select("decision", "recipient_key", "at")
+        .join(picked.select("recipient_key", "content_id", pl.col("at").alias("before")),
+              on="recipient_key", how="inner")
+        .filter(pl.col("before") < pl.col("at"))
+        .explode("content_id", empty_as_null=True, keep_nulls=True)
+        .group_by("decision", "content_id")
+        .agg(pl.col("before").max())
+        .sort("decision", "before", "content_id", descending=[False, True, False])
+        .group_by("decision")
+        .agg(pl.col("content_id").head(OWN))
+    )  # fmt: skip
+    known: dict[int, list[str]] = dict(own.iter_rows())
+    for number, _, day, _, mine, is_test in decisions.iter_rows():
+        candidates = list(dict.fromkeys([*popular[day // 7], *known.get(number, [])]))
+        yield number, is_test, set(mine), candidates
+
+
+def _popular(data: PointInTime, decisions: pl.DataFrame) -> dict[int, list[str]]:
+    """The items with the highest decayed count of choices at the start of each week."""
+    weeks = (decisions["day"] // 7).unique().sort()
+    items = pl.DataFrame({"content_id": sorted(data.catalogue_items)})
+    grid = items.join(pl.DataFrame({"at": weeks * 7 * DAY_US}), how="cross")
+    count: NDArray[np.float32] = data.contents_at(grid)[:, _POPULARITY]
+    ranked = (
+        grid.with_columns(pl.Series("count", count))
+        .filter(pl.col("count") > 0)
+        .sort("at", "count", "content_id", descending=[False, True, False])
+        .group_by("at", maintain_order=True)
+        .agg(pl.col("content_id").head(POPULAR))
+    )
+    found = {at // (7 * DAY_US): items for at, items in ranked.iter_rows()}
+    return {week: found.get(week, []) for week in weeks}
+
+
+def _newest_fifth(rows: pl.DataFrame) -> pl.Expr:
+    edge = rows["at"].quantile(0.8, "nearest")
+    return (pl.col("at") > edge).alias("is_test")

@@ -1,0 +1,75 @@
+"""A model beside its baselines: every method measured on the same draws of recipients."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.report import Measured, Row
+from training import metrics
+
+Floats = NDArray[np.float64]
+
+PROBABILITY_MEASURES: Final[dict[str, Callable[[Floats, Floats], float]]] = {
+    "AUC": metrics.auc,
+    "log loss": metrics.log_loss,
+    "Brier": metrics.brier,
+    "ECE": metrics.ece,
+}
+
+
+def of_probabilities(
+    y: Floats, methods: Mapping[str, Floats], people: Sequence[str]
+) -> tuple[Row, list[Row]]:
+    """The first method's row and the others', whose gain is the log loss it saves over them.
+
+    Args:
+        y: 0 or 1, shape (n,).
+        methods: Probabilities of shape (n,) by method; the model first.
+        people: Recipient of each row; whole people are resampled.
+    """
+    measures = PROBABILITY_MEASURES
+
+    def statistic(rows: NDArray[np.int64]) -> Floats:
+        values = [f(y[rows], p[rows]) for p in methods.values() for f in measures.values()]
+        losses = [metrics.log_loss(y[rows], p[rows]) for p in methods.values()]
+        return np.array(values + [loss - losses[0] for loss in losses])
+
+    found = [_measured(estimate) for estimate in metrics.bootstrap(statistic, people)]
+    width, gains = len(measures), found[len(methods) * len(measures) :]
+    blocks = [found[i * width : (i + 1) * width] for i in range(len(methods))]
+    named = [dict(zip(measures, block, strict=True)) for block in blocks]
+    return _rows(list(methods), named, gains)
+
+
+def of_values(
+    values: Mapping[str, Mapping[str, Floats]], gain: Mapping[str, Floats], people: Sequence[str]
+) -> tuple[Row, list[Row]]:
+    """The same for measures that are means of a value per row.
+
+    Args:
+        values: By measure, by method, shape (n,).
+        gain: By method, what the model has over it per row, shape (n,).
+    """
+    columns = [column for by_method in values.values() for column in by_method.values()]
+    columns += list(gain.values())
+    estimates = metrics.mean_by_group(np.stack(columns, axis=1), people)
+    found = [_measured(estimate) for estimate in estimates]
+    n = len(gain)
+    named = [{m: found[k * n + i] for k, m in enumerate(values)} for i in range(n)]
+    return _rows(list(gain), named, found[len(values) * n :])
+
+
+def _rows(
+    methods: list[str], measures: list[dict[str, Measured]], gains: list[Measured]
+) -> tuple[Row, list[Row]]:
+    rows = [
+        Row(method, measured, None if i == 0 else gain)
+        for i, (method, measured, gain) in enumerate(zip(methods, measures, gains, strict=True))
+    ]
+    return rows[0], rows[1:]
+
+
+def _measured(estimate: metrics.Estimate) -> Measured:
+    return Measured(estimate.value, estimate.low, estimate.high)

@@ -1,0 +1,154 @@
+"""Point-in-time inputs of labelled rows, joined by Feast, with a fingerprint.
+
+The kernel computes each row's features at the row's own moment; they become Feast's sources,
+and Feast joins them to the labels, so what is trained on is what the feature store answers.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features import batch
+from features.assemble import matrix, rhythm
+from features.candidates import affinity_matrix
+from features.definitions import AFFINITY
+from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
+from features.definitions.content import VIEW as CONTENT
+from features.definitions.recipient import VIEW as RECIPIENT
+from features.feast_objects import AFFINITY_VIEW, RHYTHM_VIEW
+from features.feast_store import FeastStore
+from features.layout import layout_of
+from features.spec import FeatureView, key_hash
+from features.state import TOTAL_KEY
+
+Rows = NDArray[np.float32]
+RECIPIENT_LAYOUT = layout_of(RECIPIENT)
+CONTENT_LAYOUT = layout_of(CONTENT)
+
+
+@dataclass(frozen=True)
+class PointInTime:
+    """Inputs over one log and one Feast repository."""
+
+    events: pl.LazyFrame
+    feast: FeastStore
+
+    def recipient(self, spine: pl.DataFrame, names: Sequence[str]) -> Rows:
+        """Recipient features by name, shape (n, len(names)), in spine order.
+
+        Args:
+            spine: Columns recipient_key and at (microseconds).
+        """
+        self._write(RECIPIENT, "recipient_key", self._recipients, spine)
+        return self._joined(spine, [f"{RECIPIENT.name}:{name}" for name in names], names)
+
+    def rhythm(self, spine: pl.DataFrame) -> Rows:
+        """Hour-of-week activity, shape (n, 168), in spine order."""
+        asked = spine.select("recipient_key", "at").unique(maintain_order=True)
+        reading = batch.read_at(
+            self._recipients, asked.rename({"recipient_key": "key"}), RECIPIENT_LAYOUT
+        )
+        weeks = rhythm(reading, RECIPIENT_LAYOUT)
+        kept = asked.with_columns(pl.Series("rhythm", weeks, dtype=pl.Array(pl.Float32, 168)))
+        self.feast.write_rows(RHYTHM_VIEW, kept.cast({"rhythm": pl.List(pl.Float32)}))
+        frame = self.feast.training_frame(
+            spine.select("recipient_key", "at"), [f"{RHYTHM_VIEW}:rhythm"]
+        )
+        return np.stack(frame["rhythm"].to_list()).astype(np.float32)
+
+    def content(self, spine: pl.DataFrame) -> Rows:
+        """Content features, shape (n, n_features); `spine` holds content_id and at."""
+        self._write(CONTENT, "content_id", self._contents, spine)
+        names = CONTENT.names
+        return self._joined(spine, [f"{CONTENT.name}:{name}" for name in names], names)
+
+    def affinity(self, spine: pl.DataFrame) -> Rows:
+        """Affinity features of (recipient_key, content_id, at), shape (n, n_features)."""
+        keys = ["recipient_key", "content_id", "at"]
+        asked = spine.select(keys).unique(maintain_order=True)
+        names = [name for name, _ in AFFINITY_FEATURES]
+        computed = pl.DataFrame(self._affinity_rows(asked), schema=names)
+        self.feast.write_rows(AFFINITY_VIEW, asked.hstack(computed))
+        return self._joined(spine, [f"{AFFINITY_VIEW}:{name}" for name in names], names)
+
+    def contents_at(self, spine: pl.DataFrame) -> Rows:
+        """Content features straight from the kernel, for choosing candidates."""
+        asked = spine.rename({"content_id": "key"})
+        return matrix(batch.read_at(self._contents, asked, CONTENT_LAYOUT), CONTENT)
+
+    @cached_property
+    def catalogue(self) -> dict[str, tuple[str, ...]]:
+        """The topics of every content item, as they stood when it was first seen with any."""
+        known = (
+            self.events.filter(pl.col("content_id") != "", pl.col("topics").list.len() > 0)
+            .sort("offset")
+            .group_by("content_id")
+            .agg(pl.col("topics").first())
+            .collect()
+        )
+        return {item: tuple(topics) for item, topics in known.iter_rows()}
+
+    @property
+    def catalogue_items(self) -> list[str]:
+        """Every content id of the log."""
+        return list(self._contents.keys)
+
+    @cached_property
+    def _recipients(self) -> batch.EventTable:
+        return batch.event_table(self.events, key="recipient_key", layout=RECIPIENT_LAYOUT)
+
+    @cached_property
+    def _contents(self) -> batch.EventTable:
+        return batch.event_table(self.events, key="content_id", layout=CONTENT_LAYOUT)
+
+    @cached_property
+    def _added(self) -> pl.DataFrame:
+        return batch.affinity_events(self.events, layout=RECIPIENT_LAYOUT, affinity=AFFINITY)
+
+    def _affinity_rows(self, asked: pl.DataFrame) -> Rows:
+        topics = [self.catalogue.get(item, ()) for item in asked["content_id"].to_list()]
+        width = max((len(some) for some in topics), default=0)
+        entries = {t: key_hash("topic", t) for some in topics for t in some}
+        rows = asked.with_row_index("row")
+        total = self._interest(rows.with_columns(entry=pl.lit(TOTAL_KEY, pl.Int64)))
+        items = [key_hash("content", item) for item in asked["content_id"].to_list()]
+        item = self._interest(rows.with_columns(pl.Series("entry", items, pl.Int64)))
+        by_topic = np.full((len(asked), max(width, 1)), np.nan)
+        places = [(r, c, entries[t]) for r, some in enumerate(topics) for c, t in enumerate(some)]
+        if places:
+            where = pl.DataFrame(places, schema=["row", "column", "entry"], orient="row")
+            long = where.join(rows.cast({"row": pl.Int64}), on="row", how="left")
+            values = self._interest(long)
+            by_topic[long["row"].to_numpy(), long["column"].to_numpy()] = values
+        return affinity_matrix(total, by_topic, item)
+
+    def _interest(self, rows: pl.DataFrame) -> NDArray[np.float64]:
+        spine = rows.select("recipient_key", "entry", "at")
+        return batch.affinity_at(self._added, spine, half_life=AFFINITY.half_life)
+
+    def _write(
+        self, view: FeatureView, key: str, table: batch.EventTable, spine: pl.DataFrame
+    ) -> None:
+        asked = spine.select(key, "at").unique(maintain_order=True)
+        reading = batch.read_at(table, asked.rename({key: "key"}), layout_of(view))
+        computed = pl.DataFrame(matrix(reading, view), schema=list(view.names))
+        self.feast.write_rows(view.name, asked.hstack(computed))
+
+    def _joined(self, spine: pl.DataFrame, references: Sequence[str], names: Sequence[str]) -> Rows:
+        keys = [name for name in ("recipient_key", "content_id", "at") if name in spine.columns]
+        frame = self.feast.training_frame(spine.select(keys), references)
+        return np.ascontiguousarray(frame.select(names).to_numpy(), dtype=np.float32)
+
+
+def fingerprint(spine: pl.DataFrame, rows: Rows, y: NDArray[np.float64]) -> str:
+    """A hash of who, when, inputs and labels: the same data gives the same sixteen digits."""
+    digest = hashlib.sha256()
+    digest.update(spine.write_csv().encode())
+    digest.update(np.nan_to_num(rows, nan=-1.0).tobytes())
+    digest.update(y.tobytes())
+    return digest.hexdigest()[:16]

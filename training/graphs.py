@@ -1,0 +1,146 @@
+"""ONNX graphs: calibrated trees, and the whole send-time chain from counts to probabilities."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnxmltools import convert_lightgbm
+from onnxmltools.convert.common.data_types import FloatTensorType
+
+from models.spec import HOURS_PER_WEEK, ModelSpec
+from training.rhythm import SEEN, SMOOTH, TEMPER, TO_DAY, TO_HOUR, Rhythm
+from training.send_link import SendLink
+from training.trees import CalibratedTrees
+
+OPSET: Final = 17
+IR_VERSION: Final = 9
+_EDGE: Final = 1e-7  # probabilities this close to 0 or 1 are clipped before the log odds
+
+
+def trees_graph(model: CalibratedTrees, spec: ModelSpec) -> bytes:
+    """The booster as a tree ensemble, its log odds through Platt, one output of shape (n, 1)."""
+    width = len(spec.inputs)
+    converted = convert_lightgbm(
+        model.booster,
+        initial_types=[("rows", FloatTensorType([None, width]))],
+        zipmap=False,
+        target_opset=15,
+    )
+    graph = converted.graph
+    probabilities = next(o.name for o in graph.output if "prob" in o.name)
+    pick = _Nodes()
+    p = pick.node("Gather", probabilities, pick.constant(np.array([1], np.int64)), axis=1)
+    p = pick.node("Clip", p, pick.number(_EDGE), pick.number(1.0 - _EDGE))
+    odds = pick.node("Div", p, pick.node("Sub", pick.number(1.0), p))
+    raw = pick.node("Log", odds)
+    scaled = pick.node("Mul", raw, pick.number(model.platt.slope))
+    shifted = pick.node("Add", scaled, pick.number(model.platt.intercept))
+    pick.node("Sigmoid", shifted, output=spec.outputs[0].name)
+    graph.node.extend(pick.nodes)
+    graph.initializer.extend(pick.constants)
+    del graph.output[:]
+    graph.output.append(_floats(spec.outputs[0].name, 1))
+    return _finished(graph, [("", OPSET), ("ai.onnx.ml", 3)])
+
+
+def send_time_graph(rhythm: Rhythm, link: SendLink, spec: ModelSpec) -> bytes:
+    """Counts and level features (n, 168 + m) to P(engage) and activity, both (n, 168)."""
+    g = _Nodes()
+    counts = g.columns("rows", 0, HOURS_PER_WEEK)
+    level = g.columns("rows", HOURS_PER_WEEK, len(spec.inputs))
+    n = g.total(counts)
+    smooth = g.matmul(counts, SMOOTH)
+    logits = g.matmul(counts, TEMPER * np.log(rhythm.cohorts).T)
+    logits = g.node("Add", logits, g.constant(np.log(rhythm.shares)[None, :]))
+    prior = g.matmul(g.node("Softmax", logits, axis=1), rhythm.cohorts)
+
+    hours = g.matmul(prior, TO_HOUR)
+    own = g.shrunk(g.matmul(smooth, TO_HOUR), hours, n, rhythm.by_hour)
+    lift = g.matmul(g.node("Div", own, hours), TO_HOUR.T)
+    first = g.normal(g.node("Mul", prior, lift))
+    days = g.matmul(first, TO_DAY)
+    own = g.shrunk(g.matmul(counts, TO_DAY), days, n, rhythm.by_day)
+    lift = g.matmul(g.node("Div", own, days), TO_DAY.T)
+    second = g.normal(g.node("Mul", first, lift))
+    activity = g.shrunk(smooth, second, n, rhythm.by_slot, output=spec.outputs[1].name)
+
+    seen = g.matmul(activity, SEEN * HOURS_PER_WEEK)
+    logs = g.node("Log", g.node("Max", seen, g.number(1e-6)))
+    chance = g.node("Mul", logs, g.number(link.slope))
+    known = g.node("Max", level, g.number(0.0))
+    logged = g.node("Log", g.node("Add", known, g.constant(link.offsets[None, :])))
+    base = g.matmul(logged, link.weights[:, None])
+    base = g.node("Add", base, g.number(link.intercept))
+    g.node("Sigmoid", g.node("Add", chance, base), output=spec.outputs[0].name)
+    graph = helper.make_graph(
+        g.nodes,
+        spec.name,
+        [_floats("rows", len(spec.inputs))],
+        [_floats(output.name, output.width) for output in spec.outputs],
+        g.constants,
+    )
+    return _finished(graph, [("", OPSET)])
+
+
+class _Nodes:
+    """Collects nodes and constants and names their outputs."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def node(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        """Append one node; returns the name of its output."""
+        name = output or f"{kind.lower()}_{len(self.nodes)}_of_ours"
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
+        return name
+
+    def constant(self, value: NDArray[Any]) -> str:
+        """Store an array; floats become float32."""
+        kept = value.astype(np.float32) if value.dtype.kind == "f" else value
+        name = f"constant_{len(self.constants)}_of_ours"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(kept), name))
+        return name
+
+    def number(self, value: float) -> str:
+        """Store one float32."""
+        return self.constant(np.array(value, dtype=np.float64))
+
+    def columns(self, rows: str, start: int, stop: int) -> str:
+        """Some columns of the input."""
+        bounds = [self.constant(np.array([x], np.int64)) for x in (start, stop, 1)]
+        return self.node("Slice", rows, *bounds)
+
+    def matmul(self, rows: str, matrix: NDArray[np.float64]) -> str:
+        """Rows times a constant matrix."""
+        return self.node("MatMul", rows, self.constant(matrix))
+
+    def total(self, rows: str) -> str:
+        """Sum of each row, kept as a column."""
+        axes = self.constant(np.array([1], np.int64))
+        return self.node("ReduceSum", rows, axes, keepdims=1)
+
+    def normal(self, rows: str) -> str:
+        """Each row over its sum."""
+        return self.node("Div", rows, self.total(rows))
+
+    def shrunk(self, own: str, prior: str, n: str, strength: float, *, output: str = "") -> str:
+        """(own + strength * prior) / (n + strength)."""
+        weight = self.number(strength)
+        top = self.node("Add", own, self.node("Mul", prior, weight))
+        return self.node("Div", top, self.node("Add", n, weight), output=output)
+
+
+def _floats(name: str, width: int) -> Any:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, width])
+
+
+def _finished(graph: Any, opsets: Sequence[tuple[str, int]]) -> bytes:
+    imports = [helper.make_opsetid(domain, version) for domain, version in opsets]
+    model = helper.make_model(graph, opset_imports=imports, producer_name="opportune")
+    model.ir_version = IR_VERSION
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString(deterministic=True))

@@ -1,0 +1,75 @@
+"""Pictures for the person who decides: PNG bytes, no window, no style of the machine's own."""
+
+from collections.abc import Mapping
+from io import BytesIO
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from models.report import Report
+
+Floats = NDArray[np.float64]
+_INK, _GREY, _ACCENT = "#1b1f24", "#9aa4ae", "#0b6e4f"
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+def calibration(y: Floats, p: Floats, *, title: str, bins: int = 10) -> bytes:
+    """Observed share over predicted probability, in bins of equal mass."""
+    parts = [part for part in np.array_split(np.argsort(p, kind="stable"), bins) if len(part)]
+    predicted = [float(p[part].mean()) for part in parts]
+    observed = [float(y[part].mean()) for part in parts]
+    error = [1.96 * float(np.sqrt(max(o * (1 - o), 1e-6) / len(part)))
+             for o, part in zip(observed, parts, strict=True)]  # fmt: skip
+    figure = Figure(figsize=(5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    top = max(*predicted, *observed) * 1.1
+    axes.plot([0, top], [0, top], color=_GREY, linewidth=1)
+    axes.errorbar(predicted, observed, yerr=error, fmt="o", color=_ACCENT, capsize=2)
+    axes.set(xlabel="predicted", ylabel="observed", title=title, xlim=(0, top), ylim=(0, None))
+    return _png(figure)
+
+
+def baselines(report: Report, measure: str) -> bytes:
+    """One measure of the model and of each baseline, with intervals."""
+    rows = [report.row, *report.baselines]
+    rows = [row for row in rows if measure in row.measures][::-1]
+    figure = Figure(figsize=(6, 0.6 + 0.45 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+        m = row.measures[measure]
+        color = _ACCENT if row is report.row else _INK
+        axes.plot([m.low, m.high], [place, place], color=color, linewidth=2)
+        axes.plot([m.value], [place], "o", color=color)
+    axes.set_yticks(range(len(rows)), [row.method for row in rows])
+    axes.set(xlabel=measure, title=f"{report.model} beside its baselines")
+    return _png(figure)
+
+
+def importance(shares: Mapping[str, float], *, top: int = 15) -> bytes:
+    """The inputs that the trees gained most from."""
+    best = list(shares.items())[:top][::-1]
+    figure = Figure(figsize=(6, 0.8 + 0.28 * max(len(best), 1)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh([name for name, _ in best], [share for _, share in best], color=_ACCENT)
+    axes.set(xlabel="share of gain")
+    return _png(figure)
+
+
+def week(activity: Floats, *, title: str) -> bytes:
+    """A week's activity as a heat map of 7 days by 24 hours; `activity` has shape (168,)."""
+    figure = Figure(figsize=(7, 2.6), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(activity.reshape(7, 24) * 100, aspect="auto", cmap="Greens")
+    axes.set_yticks(range(7), _DAYS)
+    axes.set(xlabel="local hour", title=title)
+    figure.colorbar(image, ax=axes, label="% of the week")
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    out = BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()

@@ -1,0 +1,205 @@
+"""Churn: who will show no sign of life within the horizon.
+
+Snapshots every four weeks; the newest whose label window has closed is the test, older ones
+whose windows close before it train. LightGBM on decayed counters, Platt on recipients held
+out; recency, RFM and BG/NBD stand beside it.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.events.schema import DAY_US
+from models.report import Report
+from models.runtime import Session
+from models.specs.churn import SPEC
+from training import comparison, labels, plots
+from training.baselines import base_rate, bgnbd_silence, logistic, recency_curve
+from training.calibration import Platt, fit_platt
+from training.dataset import fingerprint
+from training.errors import TooFewRowsError
+from training.export import prove
+from training.graphs import trees_graph
+from training.recipe import Order, Trained, shown_day
+from training.splits import held_out, snapshots
+from training.trees import CalibratedTrees, fit_trees, raw_score
+
+HORIZONS: Final = (90.0, 56.0, 28.0, 14.0)
+SNAPSHOT_DAYS: Final = 28.0
+MAX_TRAIN_SNAPSHOTS: Final = 5
+WARM_DAYS: Final = 28.0
+MIN_ROWS, MIN_OF_A_CLASS = 300, 30
+AT_RISK_DAYS: Final = {True: 180, False: 365}  # with and without mail in the log
+# What the simple baselines need besides the model's own inputs.
+RFM: Final = ("active_total", "days_since_active", "days_since_first_active", "spent_total")
+
+Floats = NDArray[np.float64]
+
+
+def train(order: Order) -> Trained:
+    """Train one churn candidate; see `recipe.Recipe`."""
+    horizon = order.horizon_days or _horizon(order)
+    order.need_days(SPEC.name, 2 * horizon + WARM_DAYS)
+    order.step("labels: who went silent")
+    spine, y = _labelled(order, horizon)
+    newest = max(spine["at"].to_list(), default=0)
+    is_test = (spine["at"] == newest).to_numpy()
+    for part, what in ((~is_test, "training rows"), (is_test, "test rows")):
+        rarer = int(min(y[part].sum(), (1 - y[part]).sum()))
+        if part.sum() < MIN_ROWS or rarer < MIN_OF_A_CLASS:
+            short = f"{what}, {rarer} of the rarer class"
+            raise TooFewRowsError(SPEC.name, rows=int(part.sum()), need=MIN_ROWS, what=short)
+
+    order.step("features: joining the snapshots in Feast")
+    names = list(dict.fromkeys([*SPEC.inputs, *RFM]))
+    frame = order.data.recipient(spine, names)
+    rows = np.ascontiguousarray(frame[:, : len(SPEC.inputs)])
+    recipients = spine["recipient_key"].to_list()
+
+    order.step("fitting trees")
+    held = held_out(recipients, share=0.2, salt=SPEC.name)
+    fit, stop = ~is_test & ~held, ~is_test & held
+    leaf = int(np.clip(fit.sum() / 50, 20, 200))
+    booster = fit_trees(
+        (rows[fit], y[fit]),
+        (rows[stop], y[stop]),
+        inputs=SPEC.inputs,
+        seed=order.seed,
+        min_data_in_leaf=leaf,
+    )
+    platt = fit_platt(raw_score(booster, rows[stop]), y[stop])
+    model = CalibratedTrees(booster, platt, SPEC.inputs)
+
+    order.step("export: proving the graph")
+    exported = prove(
+        SPEC,
+        trees_graph(model, SPEC),
+        lambda part: {SPEC.outputs[0].name: model.predict(part).astype(np.float32)[:, None]},
+        rows,
+        thresholds=model.thresholds(),
+    )
+    order.step("measuring the exported graph")
+    session = Session(exported.graph, SPEC)
+    scored = session.run(np.ascontiguousarray(rows[is_test]))
+    p = scored[SPEC.outputs[0].name][:, 0].astype(np.float64)
+    table = dict(zip(names, frame.T.astype(np.float64), strict=True))
+    others = _baselines(table, y, ~is_test, is_test, horizon)
+    people = [key for key, test in zip(recipients, is_test, strict=True) if test]
+    methods = {"LightGBM, calibrated": p, **others}
+    row, beside = comparison.of_probabilities(y[is_test], methods, people)
+    report = Report(
+        model=SPEC.name,
+        as_of=shown_day(order.as_of),
+        test=f"{is_test.sum()} recipients at {shown_day(newest)}, "
+        f"{y[is_test].mean():.1%} silent in the next {horizon:g} days",
+        gain_of="log loss",
+        row=row,
+        baselines=beside,
+        parity=exported.parity,
+        facts=_facts(spine, y, is_test, platt, booster.num_trees(), horizon),
+        notes=_notes(y, p, is_test),
+    )
+    pictures = {
+        "calibration.png": plots.calibration(y[is_test], p, title="churn: predicted and observed"),
+        "baselines.png": plots.baselines(report, "log loss"),
+        "importance.png": plots.importance(model.importance()),
+    }
+    about = {
+        "as_of": shown_day(order.as_of),
+        "trained_rows": int(fit.sum()),
+        "fingerprint": fingerprint(spine, rows, y),
+        "label": f"no human engagement for {horizon:g} days, or an opt-out",
+        "horizon_days": horizon,
+    }
+    parameters = {
+        "horizon_days": horizon,
+        "seed": order.seed,
+        "min_data_in_leaf": leaf,
+        "trees": booster.num_trees(),
+        "platt_slope": round(platt.slope, 4),
+        "platt_intercept": round(platt.intercept, 4),
+    }
+    return Trained(exported, report, about, parameters, pictures)
+
+
+def _horizon(order: Order) -> float:
+    """The longest horizon that leaves room for a few training snapshots."""
+    fits = [h for h in HORIZONS if order.span_days >= 2 * h + 3 * SNAPSHOT_DAYS]
+    return fits[0] if fits else HORIZONS[-1]
+
+
+def _labelled(order: Order, horizon: float) -> tuple[pl.DataFrame, Floats]:
+    events = order.data.events
+    engaged, left = labels.engagements(events), labels.opt_outs(events)
+    horizon_us = round(horizon * DAY_US)
+    test = order.as_of - horizon_us
+    older = snapshots(
+        first=order.first + round(WARM_DAYS * DAY_US),
+        last=test - horizon_us,
+        step_days=SNAPSHOT_DAYS,
+        at_most=MAX_TRAIN_SNAPSHOTS,
+    )
+    has_mail = events.filter(pl.col("type") == "delivered").head(1).collect().height > 0
+    since = AT_RISK_DAYS[has_mail]
+    parts = []
+    for at in (test, *older):
+        keys = labels.at_risk(events, engaged, left, at=at, since_days=since)
+        parts.append(pl.DataFrame({"recipient_key": keys}, schema={"recipient_key": pl.String}))
+        parts[-1] = parts[-1].with_columns(pl.lit(at, pl.Int64).alias("at"))
+    spine = pl.concat(parts)
+    return spine, labels.churned(spine, engaged, left, horizon_us=horizon_us)
+
+
+def _baselines(
+    table: Mapping[str, Floats],
+    y: Floats,
+    fit: NDArray[np.bool_],
+    test: NDArray[np.bool_],
+    horizon: float,
+) -> dict[str, Floats]:
+    """Silence predicted by the methods a careful analyst would try first."""
+    recency = table["days_since_active"]
+    rfm = np.stack([np.log1p(np.maximum(table[name], 0.0)) for name in RFM], axis=1)
+    return {
+        "base rate": base_rate(y[fit], int(test.sum())),
+        "recency": recency_curve(recency[fit], y[fit], recency[test]),
+        "BG/NBD": bgnbd_silence(
+            table["active_total"][test],
+            table["days_since_first_active"][test],
+            recency[test],
+            horizon,
+        ),
+        "logistic RFM": logistic(rfm[fit], y[fit], rfm[test]),
+    }
+
+
+def _facts(
+    spine: pl.DataFrame,
+    y: Floats,
+    is_test: NDArray[np.bool_],
+    platt: Platt,
+    trees: int,
+    horizon: float,
+) -> dict[str, str]:
+    dates = ", ".join(shown_day(at)[:10] for at in sorted(spine["at"].unique()))
+    return {
+        "horizon": f"{horizon:g} days",
+        "snapshots": dates,
+        "training rows": f"{(~is_test).sum()}, {y[~is_test].mean():.1%} silent",
+        "trees": str(trees),
+        "Platt": f"slope {platt.slope:.3f}, intercept {platt.intercept:+.3f}",
+    }
+
+
+def _notes(y: Floats, p: Floats, is_test: NDArray[np.bool_]) -> list[str]:
+    shift = float(p.mean() - y[is_test].mean())
+    notes = ["Risk says who is leaving, not whom a mail would keep."]
+    if abs(shift) > 0.03:
+        notes.append(
+            f"The base rate moved between training and test (predicted {p.mean():.1%}, observed "
+            f"{y[is_test].mean():.1%}); a season does that. The order of risks is not concerned."
+        )
+    return notes

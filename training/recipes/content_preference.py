@@ -1,0 +1,195 @@
+"""Content preference: which of several candidates this recipient would pick.
+
+Pointwise LightGBM over (recipient, candidate), calibrated on recipients held out. Measured by
+probability where the log says what was shown, and by rank among the popular items where it
+only says what was chosen; popularity and the person's own decayed interest stand beside it.
+"""
+
+from dataclasses import replace
+from math import log
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.definitions.content import VIEW as CONTENT
+from features.definitions.content import chosen
+from features.spec import DAY, Decayed
+from models.report import Report, Row
+from models.runtime import Session
+from models.specs.content_preference import AFFINITY_INPUTS, RECIPIENT_INPUTS, SPEC
+from training import comparison, metrics, plots
+from training.baselines import base_rate, logistic
+from training.calibration import fit_platt
+from training.choices import Choices, choices
+from training.dataset import fingerprint
+from training.errors import TooFewRowsError
+from training.export import prove
+from training.graphs import trees_graph
+from training.recipe import Order, Trained, shown_day
+from training.splits import held_out
+from training.trees import CalibratedTrees, fit_trees, raw_score
+
+MIN_ROWS, MIN_POSITIVES = 1_000, 50
+WARM_DAYS: Final = 28.0
+COLUMN: Final = {name: place for place, name in enumerate(SPEC.inputs)}
+POPULARITY: Final = f"content_{Decayed(chosen, 30 * DAY).name}"
+CLICK_RATE: Final = "content_" + next(n for n in CONTENT.names if n.startswith("clicked_per"))
+
+Floats = NDArray[np.float64]
+
+
+def train(order: Order) -> Trained:
+    """Train one content-preference candidate; see `recipe.Recipe`."""
+    order.need_days(SPEC.name, WARM_DAYS)
+    order.step("labels: what was shown and chosen")
+    made = choices(order.data, as_of=order.as_of, seed=order.seed)
+    spine, y = made.spine, made.spine["y"].to_numpy()
+    is_test = spine["is_test"].to_numpy()
+    for part, what in ((~is_test, "training rows"), (is_test, "test rows")):
+        positives = int(y[part].sum())
+        if part.sum() < MIN_ROWS or positives < MIN_POSITIVES:
+            short = f"{what}, {positives} of them chosen"
+            raise TooFewRowsError(SPEC.name, rows=int(part.sum()), need=MIN_ROWS, what=short)
+
+    order.step("features: joining candidates in Feast")
+    rows = np.ascontiguousarray(
+        np.concatenate(
+            [
+                order.data.recipient(spine, RECIPIENT_INPUTS),
+                order.data.affinity(spine),
+                order.data.content(spine),
+            ],
+            axis=1,
+        )
+    )
+    order.step("fitting trees")
+    recipients = spine["recipient_key"].to_list()
+    held = held_out(recipients, share=0.2, salt=SPEC.name)
+    fit, stop = ~is_test & ~held, ~is_test & held
+    booster = fit_trees(
+        (rows[fit], y[fit]),
+        (rows[stop], y[stop]),
+        inputs=SPEC.inputs,
+        seed=order.seed,
+        min_data_in_leaf=int(np.clip(fit.sum() / 200, 20, 200)),
+    )
+    platt = fit_platt(raw_score(booster, rows[stop]), y[stop])
+    platt = replace(platt, intercept=platt.intercept + log(made.kept))
+    model = CalibratedTrees(booster, platt, SPEC.inputs)
+
+    order.step("export: proving the graph")
+    exported = prove(
+        SPEC,
+        trees_graph(model, SPEC),
+        lambda part: {SPEC.outputs[0].name: model.predict(part).astype(np.float32)[:, None]},
+        rows,
+        thresholds=model.thresholds(),
+    )
+    order.step("measuring the exported graph")
+    session = Session(exported.graph, SPEC)
+    scored = session.run(np.ascontiguousarray(rows[is_test]))
+    p = scored[SPEC.outputs[0].name][:, 0].astype(np.float64)
+    is_shown = made.kept == 1.0
+    compare = _by_probability if is_shown else _by_rank
+    row, beside = compare(spine, rows.astype(np.float64), y, is_test, p)
+    report = Report(
+        model=SPEC.name,
+        as_of=shown_day(order.as_of),
+        test=f"{is_test.sum()} candidates in {spine.filter(is_test)['decision'].n_unique()} "
+        f"decisions, later than training; {made.label}",
+        gain_of="log loss" if is_shown else "NDCG@10",
+        row=row,
+        baselines=beside,
+        parity=exported.parity,
+        facts={
+            "training rows": f"{(~is_test).sum()}, {y[~is_test].mean():.2%} chosen",
+            "trees": str(booster.num_trees()),
+            "label": made.label,
+        },
+        notes=_notes(made),
+    )
+    pictures = {
+        "calibration.png": plots.calibration(
+            y[is_test], p, title="content: predicted and observed"
+        ),
+        "baselines.png": plots.baselines(report, next(iter(row.measures))),
+        "importance.png": plots.importance(model.importance()),
+    }
+    about = {
+        "as_of": shown_day(order.as_of),
+        "trained_rows": int(fit.sum()),
+        "fingerprint": fingerprint(spine, rows, y),
+        "label": made.label,
+        "basis": "shown" if is_shown else "chosen",
+    }
+    parameters = {
+        "seed": order.seed,
+        "trees": booster.num_trees(),
+        "platt_slope": round(platt.slope, 4),
+        "platt_intercept": round(platt.intercept, 4),
+        "basis": about["basis"],
+    }
+    return Trained(exported, report, about, parameters, pictures)
+
+
+def _by_probability(
+    spine: pl.DataFrame, rows: Floats, y: Floats, is_test: NDArray[np.bool_], p: Floats
+) -> tuple[Row, list[Row]]:
+    """What was shown: each method's probability of a click on it."""
+    fit = ~is_test
+
+    def alone(name: str) -> Floats:
+        column = np.log1p(100 * rows[:, [COLUMN[name]]])
+        return logistic(column[fit], y[fit], column[is_test])
+
+    methods = {
+        "LightGBM, calibrated": p,
+        "base rate": base_rate(y[fit], int(is_test.sum())),
+        "popularity (click rate of the item)": alone(CLICK_RATE),
+        "own decayed share of the topics": alone("topic_affinity_share"),
+        "own decayed interest in the item": alone("item_affinity"),
+    }
+    people = spine.filter(is_test)["recipient_key"].to_list()
+    return comparison.of_probabilities(y[is_test], methods, people)
+
+
+def _by_rank(
+    spine: pl.DataFrame, rows: Floats, y: Floats, is_test: NDArray[np.bool_], p: Floats
+) -> tuple[Row, list[Row]]:
+    """What was chosen: each method's ranking of all candidates of a decision."""
+    part = spine.filter(is_test).select("decision", "recipient_key")
+    starts = np.flatnonzero(np.r_[True, np.diff(part["decision"].to_numpy()) != 0])
+    groups = np.split(np.arange(len(part)), starts[1:])
+    shuffle = np.random.default_rng(0).random(len(part)) * 1e-9  # ties in no one's favour
+    table = rows[is_test]
+    scores = {
+        "LightGBM, calibrated": p,
+        "popularity (decayed choices)": table[:, COLUMN[POPULARITY]],
+        "own decayed interest in the item": table[:, COLUMN["item_affinity"]],
+        "own decayed share of the topics": table[:, COLUMN["topic_affinity_share"]],
+        "own interest in the item, then popularity": table[:, COLUMN["item_affinity"]]
+        + 1e-4 * table[:, COLUMN[POPULARITY]],
+    }
+    gain = y[is_test]
+    ranked = {
+        name: np.array([metrics.ndcg(gain[g], (score + shuffle)[g]) for g in groups])
+        for name, score in scores.items()
+    }
+    has_choice = np.array([gain[g].sum() > 0 for g in groups])
+    ranked = {name: values[has_choice] for name, values in ranked.items()}
+    own = next(iter(ranked.values()))
+    people = part["recipient_key"].gather(starts[has_choice]).to_list()
+    differences = {name: own - value for name, value in ranked.items()}
+    return comparison.of_values({"NDCG@10": ranked}, differences, people)
+
+
+def _notes(made: Choices) -> list[str]:
+    if made.kept == 1.0:
+        return ["Learnt from what was shown; what was never shown is judged by its attributes."]
+    return [
+        "The log does not say what was shown: p_click is the chance of being chosen among "
+        "popular and own earlier items, good for ordering candidates and not for counting clicks.",
+        f"Affinity inputs: {', '.join(AFFINITY_INPUTS)}.",
+    ]
