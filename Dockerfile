@@ -6,11 +6,11 @@
 # tests/test_dockerfile.py runs these very steps in clean environments. No source is copied
 # into an image that runs, so no working directory can shadow what is installed.
 
-FROM python:3.11-slim AS python
+FROM python:3.11-slim AS interpreter
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
 # The wheel, built by pinned tools taken from the lock.
-FROM python AS wheel
+FROM interpreter AS wheel
 WORKDIR /source
 COPY requirements.lock ./
 RUN awk '/^[a-z]/ { keep = /^(hatchling|packaging|pathspec|pluggy|tomlkit|trove-classifiers)==/ } keep' \
@@ -24,7 +24,7 @@ COPY serving serving
 COPY pipelines pipelines
 RUN python -m hatchling build -t wheel -d /dist
 
-FROM python AS serving-packages
+FROM interpreter AS serving-packages
 RUN python -m venv /opt/opportune
 ENV PATH=/opt/opportune/bin:$PATH
 COPY requirements-serving.lock /locks/
@@ -33,7 +33,7 @@ COPY --from=wheel /dist /dist
 RUN pip install --quiet --no-deps /dist/*.whl \
     && python -m compileall -q /opt/opportune/lib
 
-FROM python AS pipelines-packages
+FROM interpreter AS pipelines-packages
 RUN python -m venv /opt/opportune
 ENV PATH=/opt/opportune/bin:$PATH
 COPY requirements.lock /locks/
@@ -43,7 +43,7 @@ RUN pip install --quiet --no-deps /dist/*.whl \
     && python -m compileall -q /opt/opportune/lib
 
 # What both images run as: nobody in particular, who owns one directory.
-FROM python AS runtime
+FROM interpreter AS runtime
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/opportune opportune
 ENV PATH=/opt/opportune/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /var/lib/opportune

@@ -31,7 +31,7 @@ class Stream:
 
     def catch_up(self) -> int:
         """Apply every event that the store has not seen; returns how many there were."""
-        self._start_over_when_redefined()
+        self.start_over_when_redefined()
         applied = 0
         while True:
             if self.log.head() <= self.store.progress(PROGRESS):
@@ -66,7 +66,7 @@ class Stream:
             rows.append((key, state.seen, state.at, state.pack(layout)))
         self.store.put(entity, rows)
 
-    def _start_over_when_redefined(self) -> None:
+    def start_over_when_redefined(self) -> None:
         """States written under other definitions are forgotten; the log rebuilds them."""
         digests = {f"layout {view.entity}": layout_of(view).digest for view in VIEWS}
         if all(self.store.progress(name) == digest for name, digest in digests.items()):

@@ -86,7 +86,7 @@ def write_bundle(
     (scratch / GRAPH).write_bytes(graph)
     rows, answers = golden
     np.savez(scratch / GOLDEN, rows=rows, **{f"out_{k}": v for k, v in answers.items()})  # type: ignore[arg-type]
-    (scratch / REPORT).write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+    (scratch / REPORT).write_text(json.dumps(report, indent=1) + "\n")
     files = {name: sha256_of(scratch / name) for name in (GRAPH, GOLDEN, REPORT)}
     checked = Manifest(**manifest, files=files)
     (scratch / MANIFEST).write_text(checked.model_dump_json(indent=1) + "\n")

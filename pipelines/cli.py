@@ -1,25 +1,29 @@
 """The command `opportune`: the edge where settings and the clock are read."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from features.errors import FeatureError
 from features.events.log import EventLog
 from features.events.mapping import load_mapping
+from pipelines.console import ERR, OUT, errors_shown
 from pipelines.ingest import IngestProgress, ingest
+from pipelines.model_commands import (
+    materialize_command,
+    models_command,
+    promote_command,
+    retrain_command,
+    rollback_command,
+)
+from pipelines.run_commands import serve_command, simulate_command, ui_command
 from pipelines.settings import Settings
 from pipelines.summary import table_of
-
-UNUSABLE = 2
 
 app = typer.Typer(
     name="opportune",
@@ -88,28 +92,16 @@ def ingest_file(
                 progress=progress,
                 key_secret=secret,
             )
-    Console().print(table_of(summary))
+    OUT.print(table_of(summary))
     if summary.is_all_rejected:
         raise typer.Exit(1)
-
-
-@contextmanager
-def errors_shown() -> Iterator[None]:
-    """Show an expected error as one red line, without a traceback, and leave with code 2."""
-    try:
-        yield
-    except (FeatureError, ValidationError) as error:
-        line = " ".join(str(error).split())
-        Console(stderr=True, soft_wrap=True).print(Text(f"error: {line}", style="red"))
-        raise typer.Exit(UNUSABLE) from None
 
 
 @contextmanager
 def _bar(name: str) -> Iterator["Bar"]:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     stored = TextColumn("{task.fields[stored]:,} events stored")
-    console = Console(stderr=True)
-    with Progress(*columns, stored, TimeRemainingColumn(), console=console, transient=True) as bar:
+    with Progress(*columns, stored, TimeRemainingColumn(), console=ERR, transient=True) as bar:
         yield Bar(bar, name)
 
 
@@ -123,6 +115,20 @@ class Bar:
     def __call__(self, at: IngestProgress) -> None:
         """Move the bar."""
         self._progress.update(self._task, completed=at.done, total=at.total, stored=at.stored)
+
+
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "materialize": materialize_command,
+    "retrain": retrain_command,
+    "promote": promote_command,
+    "rollback": rollback_command,
+    "models": models_command,
+    "serve": serve_command,
+    "ui": ui_command,
+    "simulate": simulate_command,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(_command)
 
 
 def main() -> None:

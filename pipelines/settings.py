@@ -16,6 +16,11 @@ class Settings(BaseSettings):
         None, description="The secret that makes recipient keys of addresses (HMAC-SHA256)."
     )
 
+    tracking_uri: str = Field(
+        "", description="MLflow's database or server; SQLite in the data directory when empty."
+    )
+    seed: int = Field(7, description="Decides every draw of a training.")
+
     @property
     def events_dir(self) -> Path:
         """Where the event log lies."""
@@ -25,3 +30,28 @@ class Settings(BaseSettings):
     def rejects_dir(self) -> Path:
         """Where imports put the rows that were not accepted, unless told otherwise."""
         return self.data_dir / "rejects"
+
+    @property
+    def feast_dir(self) -> Path:
+        """Where Feast's registry and the Parquet files behind its views lie."""
+        return self.data_dir / "feast"
+
+    @property
+    def online_file(self) -> Path:
+        """The packed online store."""
+        return self.data_dir / "online.sqlite"
+
+    @property
+    def models_dir(self) -> Path:
+        """Champions as serving reads them."""
+        return self.data_dir / "models"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """MLflow's tracking URI, the embedded database unless told otherwise."""
+        return self.tracking_uri or f"sqlite:///{(self.data_dir / 'mlflow.db').absolute()}"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """Where the embedded MLflow keeps what runs log."""
+        return (self.data_dir / "mlflow-artifacts").absolute()

@@ -9,7 +9,7 @@ that a recipient who moves does not rewrite history.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
@@ -172,7 +172,7 @@ def zone_of(name: str) -> ZoneInfo | None:
         return None
 
 
-def offset_at(zone: ZoneInfo, at: int) -> int:
+def offset_at(zone: tzinfo, at: int) -> int:
     """Minutes that `zone` is ahead of UTC at a moment in microseconds, daylight saving included."""
     offset = datetime.fromtimestamp(at / SECOND_US, UTC).astimezone(zone).utcoffset()
     return 0 if offset is None else round(offset.total_seconds() / 60)

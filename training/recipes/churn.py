@@ -110,6 +110,7 @@ def train(order: Order) -> Trained:
     about = {
         "as_of": shown_day(order.as_of),
         "trained_rows": int(fit.sum()),
+        "prior": float(np.round(y[fit].mean(), 6)),
         "fingerprint": fingerprint(spine, rows, y),
         "label": f"no human engagement for {horizon:g} days, or an opt-out",
         "horizon_days": horizon,

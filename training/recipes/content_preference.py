@@ -120,6 +120,7 @@ def train(order: Order) -> Trained:
     about = {
         "as_of": shown_day(order.as_of),
         "trained_rows": int(fit.sum()),
+        "prior": float(np.round(y[fit].mean() * made.kept, 6)),
         "fingerprint": fingerprint(spine, rows, y),
         "label": made.label,
         "basis": "shown" if is_shown else "chosen",

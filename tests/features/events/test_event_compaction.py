@@ -169,3 +169,17 @@ def test_kill_9_at_random_moments_of_compaction_changes_nothing(tmp_path):
         paths = list(tmp_path.glob("parquet/*/part-*.parquet"))
         assert sum(pl.read_parquet(p, hive_partitioning=False).height for p in paths) == log.head()
     assert was_killed > 0
+
+
+@pytest.mark.usefixtures("small_ranges")
+def test_a_crash_while_a_lost_range_in_the_middle_is_made_again_changes_nothing(tmp_path):
+    with EventLog(tmp_path) as log:
+        log.append(events(0, 300))
+        log.compact()
+        connection = sqlite3.connect(tmp_path / "log.sqlite")
+        with connection:
+            connection.execute("UPDATE compactions SET state = 'planned' WHERE first IN (71, 211)")
+        connection.close()
+        agrees(log)
+        assert log.compact() == 140
+        agrees(log)

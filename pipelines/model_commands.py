@@ -1,0 +1,201 @@
+"""Commands around models: materialize, retrain, promote, rollback, models."""
+
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from features.events.schema import SECOND_US
+from models.registry import ModelFolder
+from pipelines.console import OUT, errors_shown, show_error, steps_shown
+from pipelines.settings import Settings
+from training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from models.mlflow_registry import MlflowRegistry
+    from pipelines.retrain import Candidate
+
+NAMES = ("send_time", "churn", "content_preference")
+
+NameArgument = Annotated[
+    str, typer.Argument(help=f"Which model: {', '.join(NAMES)}.", metavar="NAME")
+]
+
+
+def materialize_command() -> None:
+    """Fold the event log into states and put them online through Feast.
+
+    Run it once after an import; events that come in through the service are folded in as they
+    arrive. Safe to repeat at any time.
+    """
+    with errors_shown(), steps_shown("materialize") as step:
+        step("starting Feast")
+        from features.events.log import EventLog
+        from features.feast_store import FeastStore
+        from features.packed import PackedStore
+        from pipelines.materialize import materialize
+
+        settings = Settings()
+        with EventLog(settings.events_dir) as log, PackedStore(settings.online_file) as store:
+            feast = FeastStore(settings.feast_dir, online=settings.online_file)
+            done = materialize(log=log, feast=feast, store=store, step=step)
+    table = Table(title="Materialized", title_justify="left")
+    table.add_column("entity")
+    table.add_column("states online", justify="right")
+    for entity, count in done.states.items():
+        table.add_row(entity, f"{count:,}")
+    table.caption = f"log offset {done.offset:,}; Feast repository {settings.feast_dir}"
+    OUT.print(table)
+
+
+def retrain_command(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help=f"Which models: {', '.join(NAMES)}. [default: all]", metavar="NAME"),
+    ] = None,
+    *,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            help="Use only what was known before this moment (UTC). [default: the newest event]",
+            show_default=False,
+        ),
+    ] = None,
+    horizon_days: Annotated[
+        float | None,
+        typer.Option(
+            help="How many days of silence are churn. [default: by the length of the log]",
+            show_default=False,
+            min=1,
+        ),
+    ] = None,
+) -> None:
+    """Train candidates, measure their exported graphs and register them in MLflow.
+
+    A model whose labels the log cannot give yet is skipped with the reason; the service
+    answers with its fallback for it.
+
+    Exit code: 0 when at least one model was trained, 2 when none could be.
+    """
+    chosen = list(names or NAMES)
+    with errors_shown():
+        unknown = [name for name in chosen if name not in NAMES]
+        if unknown:
+            raise typer.BadParameter(f"{unknown[0]}; there are {', '.join(NAMES)}")
+        settings = Settings()
+        moment = None if as_of is None else micros_of(as_of)
+        with ExitStack() as open_things:
+            step = open_things.enter_context(steps_shown("retrain"))
+            step("starting Feast, LightGBM and MLflow")
+            from features.events.log import EventLog
+            from features.feast_store import FeastStore
+            from pipelines.retrain import order_for, retrain
+
+            registry = registry_of(settings)
+            log = open_things.enter_context(EventLog(settings.events_dir))
+            step("reading the event log")
+            log.compact()
+            feast = FeastStore(settings.feast_dir, online=settings.online_file)
+            feast.apply()
+            order = order_for(
+                log,
+                feast,
+                as_of=moment,
+                seed=settings.seed,
+                horizon_days=horizon_days,
+                step=step,
+            )
+            if order is None:
+                show_error(TrainingError("the event log is empty; run `opportune ingest` first"))
+                raise typer.Exit(2)
+            candidates = []
+            for name in chosen:
+                try:
+                    candidates.append(retrain(name, order=order, registry=registry))
+                except TrainingError as error:
+                    show_error(error)
+    for candidate in candidates:
+        OUT.print(report_table(candidate))
+    if not candidates:
+        raise typer.Exit(2)
+    commands = "\n".join(f"  opportune promote {c.version.name} candidate" for c in candidates)
+    OUT.print(f"Let one serve:\n{commands}", highlight=False)
+
+
+def promote_command(
+    name: NameArgument,
+    version: Annotated[
+        str, typer.Argument(help="A version number or an alias such as candidate.")
+    ] = "candidate",
+) -> None:
+    """Make a registered version the champion that the service answers with."""
+    with errors_shown():
+        settings = Settings()
+        folder = ModelFolder(settings.models_dir)
+        from pipelines.promote import promote
+
+        chosen = promote(name, version, registry=registry_of(settings), folder=folder)
+    OUT.print(f"{name} {chosen.version} is champion: {chosen.verdict}", highlight=False)
+
+
+def rollback_command(name: NameArgument) -> None:
+    """Make the champion before this one the champion again."""
+    promote_command(name, "previous")
+
+
+def models_command() -> None:
+    """List the registered versions, their verdicts and which one serves."""
+    with errors_shown():
+        settings = Settings()
+        registry = registry_of(settings)
+        folder = ModelFolder(settings.models_dir)
+        table = Table(title="Models", title_justify="left")
+        for column in ("model", "version", "aliases", "serving", "as of", "verdict"):
+            table.add_column(column, overflow="fold")
+        for name in NAMES:
+            champion = folder.champion(name)
+            for found in registry.versions(name):
+                serves = champion is not None and champion.version == found.version
+                table.add_row(
+                    name,
+                    found.version,
+                    ", ".join(found.aliases),
+                    "yes" if serves else "",
+                    found.tags.get("as_of", ""),
+                    found.verdict,
+                )
+    OUT.print(table)
+
+
+def registry_of(settings: Settings) -> "MlflowRegistry":
+    """MLflow as the settings have it."""
+    from models.mlflow_registry import MlflowRegistry
+
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    artifacts = None if settings.tracking_uri else settings.artifacts_dir.as_uri()
+    return MlflowRegistry(settings.mlflow_uri, artifacts=artifacts)
+
+
+def report_table(candidate: "Candidate") -> Table:
+    """A report as a terminal shows it: the model, then its baselines."""
+    report = candidate.report
+    title = f"{report.model}, version {candidate.version.version}: {report.verdict}"
+    table = Table(title=title, title_justify="left", caption=f"Test: {report.test}")
+    table.add_column("method")
+    for name in report.row.measures:
+        table.add_column(name, justify="right")
+    table.add_column(f"gain over it, {report.gain_of}", justify="right")
+    table.add_row(report.row.method, *map(str, report.row.measures.values()), "", style="bold")
+    for row in report.baselines:
+        gain = "" if row.gain is None else str(row.gain)
+        style = None if row.is_beaten else "yellow"
+        table.add_row(row.method, *map(str, row.measures.values()), gain, style=style)
+    return table
+
+
+def micros_of(moment: datetime) -> int:
+    """A moment in microseconds; a naive one is UTC."""
+    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return round(aware.timestamp() * SECOND_US)

@@ -1,0 +1,33 @@
+"""Make a registered version the champion: alias in MLflow, bundle and pointer for serving."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from models.errors import VersionUnknownError
+from models.mlflow_registry import CANDIDATE, PREVIOUS, MlflowRegistry, Version
+from models.registry import ModelFolder
+
+
+def promote(name: str, version: str, *, registry: MlflowRegistry, folder: ModelFolder) -> Version:
+    """Promote a version; the bundle is verified before anything changes.
+
+    Args:
+        version: A number, or an alias such as `candidate` or `previous`.
+
+    Raises:
+        VersionUnknownError: There is no such version or alias.
+        ModelError: Its bundle is damaged or of another spec.
+    """
+    known = registry.versions(name)
+    chosen = next((v for v in known if version in (v.version, *v.aliases)), None)
+    if chosen is None:
+        shown = [f"{v.version} ({', '.join(v.aliases)})" if v.aliases else v.version for v in known]
+        raise VersionUnknownError(name, version, shown)
+    with TemporaryDirectory() as scratch:
+        folder.add(name, chosen.version, registry.fetch(chosen, Path(scratch)))
+    registry.promote(name, chosen.version)
+    folder.point(name, chosen.version)
+    return chosen
+
+
+__all__ = ["CANDIDATE", "PREVIOUS", "promote"]

@@ -1,0 +1,80 @@
+"""Fit, export, measure and register one candidate; promoting it is another step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+
+from features.events.log import EventLog
+from features.feast_store import FeastStore
+from models.mlflow_registry import Entry, MlflowRegistry, Version
+from models.report import Report
+from models.specs import BY_NAME
+from training.dataset import PointInTime
+from training.export import export
+from training.recipe import Order
+from training.recipes import RECIPES
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A registered version with what was measured on its exported graph."""
+
+    version: Version
+    report: Report
+
+
+def order_for(
+    log: EventLog,
+    feast: FeastStore,
+    *,
+    as_of: int | None,
+    seed: int,
+    horizon_days: float | None,
+    step: Callable[[str], None],
+) -> Order | None:
+    """What to train from: the log as known at `as_of`, by default just after its newest event.
+
+    None for a log without events.
+    """
+    edges = log.scan().select(
+        pl.col("occurred_at").min().alias("first"),
+        pl.max_horizontal("occurred_at", "received_at").max().alias("last"),
+    )
+    first, last = edges.collect().row(0)
+    if first is None:
+        return None
+    moment = last + 1 if as_of is None else as_of
+    data = PointInTime(log.scan(as_of=moment).cache(), feast)
+    return Order(data, moment, first, seed=seed, horizon_days=horizon_days, step=step)
+
+
+def retrain(name: str, *, order: Order, registry: MlflowRegistry) -> Candidate:
+    """Train one model and register it as `candidate`.
+
+    Reads nothing later than the order's `as_of`: the same `as_of`, code and seed give the
+    same bundle.
+
+    Raises:
+        LabelsImmatureError: The label windows do not fit into the log before `as_of`.
+        TooFewRowsError: Too few labelled rows or all of one class.
+        ParityError: The exported graph and the estimator disagree.
+        RegistryUnavailableError: MLflow refuses.
+    """
+    trained = RECIPES[name](order)
+    spec = BY_NAME[name]
+    with TemporaryDirectory() as scratch:
+        bundle = export(
+            trained.exported, Path(scratch) / name, report=trained.report, about=trained.about
+        )
+        order.step("registering in MLflow")
+        tags = {
+            "fingerprint": bundle.manifest.fingerprint,
+            "as_of": bundle.manifest.as_of,
+            "verdict": "beats all" if not trained.report.not_beaten else "not all beaten",
+        }
+        entry = Entry(trained.report, dict(trained.parameters), dict(trained.pictures), tags)
+        version = registry.add(spec, bundle.folder, entry)
+    return Candidate(version, trained.report)

@@ -1,0 +1,83 @@
+"""Commands that run something: serve, ui, simulate."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from features.events.schema import DAY_US
+from pipelines.console import OUT, errors_shown
+from pipelines.settings import Settings
+from serving.settings import ServingSettings
+
+
+def serve_command(
+    *,
+    host: Annotated[str | None, typer.Option(help="Listen here. [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Listen on this port. [default: 8080]")] = None,
+) -> None:
+    """Answer scoring calls over HTTP until interrupted.
+
+    Serves the champions that `opportune promote` put in place and takes new ones without a
+    restart. Without any it still answers, with fallbacks that say so. With OPPORTUNE_MLFLOW_URL
+    set, the alias `champion` in that MLflow server decides.
+    """
+    with errors_shown():
+        chosen = {"host": host, "port": port}
+        settings = ServingSettings(**{k: v for k, v in chosen.items() if v is not None})  # type: ignore[arg-type]
+        OUT.print(
+            f"Scoring at http://{settings.host}:{settings.port}/v1/score  (docs: /docs)",
+            highlight=False,
+        )
+        from serving.http.run import serve
+
+        serve(settings)
+
+
+def ui_command(
+    *, port: Annotated[int, typer.Option(help="Listen on this port of 127.0.0.1.")] = 5000
+) -> None:
+    """Open MLflow's screen on runs, versions and aliases.
+
+    It is also the server that the service follows aliases from:
+    `OPPORTUNE_MLFLOW_URL=http://127.0.0.1:5000 opportune serve`.
+    """
+    with errors_shown():
+        settings = Settings()
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        OUT.print(f"MLflow at http://127.0.0.1:{port}", highlight=False)
+        raise typer.Exit(subprocess.call(mlflow_server(settings, port)))  # noqa: S603
+
+
+def mlflow_server(settings: Settings, port: int) -> list[str]:
+    """The command line of an MLflow server over the settings' tracking database."""
+    return [
+        sys.executable, "-m", "mlflow", "server",
+        "--backend-store-uri", settings.mlflow_uri,
+        "--default-artifact-root", settings.artifacts_dir.as_uri(),
+        "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+    ]  # fmt: skip
+
+
+def simulate_command(
+    file: Annotated[Path, typer.Argument(help="Where to write the events, as NDJSON.")],
+    *,
+    recipients: Annotated[int, typer.Option(help="How many people.", min=1)] = 2_000,
+    weeks: Annotated[int, typer.Option(help="How many weeks of mail.", min=1)] = 26,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same world.")] = 7,
+) -> None:
+    """Write the events of a made-up world: people, mails, clicks, visits, purchases.
+
+    The file is ready for `opportune ingest FILE`, without a mapping.
+    """
+    with errors_shown():
+        from features.events.simulator import simulate, write_ndjson
+
+        today = time.time_ns() // 1_000 // DAY_US * DAY_US
+        world = simulate(seed=seed, n_recipients=recipients, weeks=weeks, ends_at=today)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_ndjson(world.events, file)
+    OUT.print(f"{world.events.height:,} events of {recipients:,} people in {file}", highlight=False)

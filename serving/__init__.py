@@ -1,0 +1,12 @@
+"""Scores while a mail is rendered; never breaks the mail.
+
+* `settings`, `clock`    what the process is told, and what time it is
+* `fallback`             the closed set of reasons why an answer is not the model's
+* `asks`                 what is asked of one recipient, and the answer's parts
+* `scorer`               states and models to predictions; pure
+* `policy`               predictions to one decision: hour, band, ranking, reasons; pure
+* `loader`               follows the champions on disk and swaps them warm
+* `follower`             follows MLflow's alias over plain HTTP into the folder on disk
+* `decider`              reads the store, scores, decides
+* `http`                 the only part that speaks HTTP
+"""

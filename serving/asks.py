@@ -1,0 +1,75 @@
+"""What is asked about one recipient, and what the models said: values without HTTP."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.candidates import Candidate
+from models.bundle import Bundle
+from serving.fallback import FallbackReason
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One recipient of one send. Times in microseconds; zero means not given."""
+
+    recipient_key: str
+    send_id: str = ""
+    timezone: str = ""
+    window_from: int = 0
+    window_to: int = 0
+    default_at: int = 0
+    candidates: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A champion ready to score."""
+
+    bundle: Bundle
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Champions:
+    """The models that answer together; replaced whole, so no answer mixes two sets."""
+
+    by_name: Mapping[str, Loaded] = field(default_factory=dict)
+
+    def version(self, name: str) -> str:
+        """A champion's version, `none` without one."""
+        loaded = self.by_name.get(name)
+        return "none" if loaded is None else loaded.version
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the models say of one ask.
+
+    Args:
+        p_engage: Shape (168,), by local hour of the week.
+        activity: Shape (168,), sums to one.
+        p_items: Shape (n_candidates,).
+        features: The recipient's features by name; empty without a state.
+        zone, zone_offset_min: The newest zone of the recipient's events; "" for none.
+        has_offset: Whether any event told the local clock.
+        newest_at: When the newest event in the features happened; zero for none.
+        reasons: Why a part is not the model's own word, by model name.
+    """
+
+    p_engage: Floats
+    activity: Floats
+    p_churn: float
+    horizon_days: float
+    p_items: Floats
+    default_hour: int
+    features: Mapping[str, float]
+    zone: str
+    zone_offset_min: int
+    has_offset: bool
+    newest_at: int
+    reasons: Mapping[str, FallbackReason]

@@ -1,0 +1,28 @@
+"""Why an answer, or a part of it, is not the model's own word on this recipient."""
+
+from enum import StrEnum
+
+
+class FallbackReason(StrEnum):
+    """A closed set, ordered from harmless to worst; it labels metrics and answers."""
+
+    NONE = "none"
+    NO_EVIDENCE = "no_evidence"  # known, but without a human engagement: the cohort's answer
+    UNKNOWN_RECIPIENT = "unknown_recipient"  # no event yet: the answer for anybody
+    STATE_UNREADABLE = "state_unreadable"  # stored under other definitions or damaged
+    STORE_UNAVAILABLE = "store_unavailable"  # the online store could not be read
+    NO_MODEL = "no_model"  # no champion is loaded: the spec's prior
+    BAD_SCORE = "bad_score"  # the model gave no finite number: the spec's prior
+    INTERNAL = "internal"  # a fault of ours: the spec's prior
+
+
+_ORDER = {reason: place for place, reason in enumerate(FallbackReason)}
+
+
+def worst(*reasons: FallbackReason) -> FallbackReason:
+    """The one to report when there are several.
+
+    >>> worst(FallbackReason.NONE, FallbackReason.NO_MODEL).value
+    'no_model'
+    """
+    return max(reasons, key=_ORDER.__getitem__, default=FallbackReason.NONE)

@@ -1,0 +1,1 @@
+"""The only part that speaks HTTP: it translates, one call in the middle."""

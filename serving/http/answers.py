@@ -1,0 +1,120 @@
+"""Requests to asks, predictions and decisions to answers: translation only."""
+
+from collections.abc import Sequence
+from datetime import UTC
+
+from features.candidates import Candidate
+from features.events.schema import SECOND_US
+from serving import policy
+from serving.asks import Ask, Champions, Prediction
+from serving.decider import Scored
+from serving.fallback import FallbackReason, worst
+from serving.http.schemas import (
+    ChurnOut,
+    ContentOut,
+    FallbackOut,
+    ModelsOut,
+    PartsOut,
+    RankedOut,
+    ScoreAnswer,
+    ScoreRequest,
+    SendTimeOut,
+    SlotOut,
+    micros,
+)
+from serving.policy import Slot
+
+
+def ask_of(body: ScoreRequest) -> Ask:
+    """A request as the scorer takes it."""
+    return Ask(
+        recipient_key=body.recipient_key,
+        send_id=body.send_id,
+        timezone=body.timezone,
+        window_from=micros(body.window_from),
+        window_to=micros(body.window_to),
+        default_at=micros(body.default_at),
+        candidates=tuple(
+            Candidate(item.content_id, tuple(item.topics)) for item in body.candidates
+        ),
+    )
+
+
+def answers_of(asks: Sequence[Ask], scored: Scored, *, now: int) -> list[ScoreAnswer]:
+    """One complete answer per ask, in order."""
+    return [
+        _answer(ask, prediction, scored.champions, now)
+        for ask, prediction in zip(asks, scored.predictions, strict=True)
+    ]
+
+
+def models_of(champions: Champions) -> ModelsOut:
+    """The versions that answer."""
+    return ModelsOut(
+        send_time=champions.version("send_time"),
+        churn=champions.version("churn"),
+        content_preference=champions.version("content_preference"),
+    )
+
+
+def _answer(ask: Ask, prediction: Prediction, champions: Champions, now: int) -> ScoreAnswer:
+    chosen = policy.send_time(ask, prediction, now=now)
+    ranked = policy.ranking(ask, prediction)
+    reason = worst(*prediction.reasons.values())
+    slots = [_slot(slot, chosen) for slot in chosen.slots]
+    age = (now - prediction.newest_at) // SECOND_US if prediction.newest_at else -1
+    return ScoreAnswer(
+        decision_id=policy.decision_id(ask),
+        recipient_key=ask.recipient_key,
+        send_id=ask.send_id,
+        as_of=policy.shown(now // SECOND_US * SECOND_US, UTC),
+        send_time=SendTimeOut(
+            best_at=policy.shown(chosen.best.at, chosen.zone),
+            best_at_epoch=chosen.best.at // SECOND_US,
+            p_engage=round(chosen.best.p, 6),
+            p_engage_default=round(chosen.default.p, 6),
+            default_at=policy.shown(chosen.default.at, chosen.zone),
+            default_at_epoch=chosen.default.at // SECOND_US,
+            basis=_basis(prediction, champions),
+            tz=chosen.zone_name,
+            tz_source=chosen.zone_source,
+            binding_constraint=chosen.binding,
+            slots=slots,
+        ),
+        churn=ChurnOut(
+            p_churn=round(prediction.p_churn, 6),
+            band=policy.band(prediction.p_churn),
+            horizon_days=prediction.horizon_days,
+        ),
+        content=ContentOut(
+            variant=ranked[0][0] if ranked else "",
+            ranking=[RankedOut(content_id=item, p_click=round(p, 6)) for item, p in ranked],
+        ),
+        reason_codes=policy.reason_codes(prediction.features),
+        evidence_n=round(prediction.features.get("active_total", 0.0)),
+        feature_age_s=max(int(age), -1),
+        fallback=FallbackOut(
+            used=reason is not FallbackReason.NONE,
+            reason=reason,
+            parts=PartsOut(**prediction.reasons),
+        ),
+        models=models_of(champions),
+        policy=policy.POLICY,
+    )
+
+
+def _basis(prediction: Prediction, champions: Champions) -> str:
+    model = champions.by_name.get("send_time")
+    is_prior = prediction.reasons["send_time"] in {
+        FallbackReason.NO_MODEL,
+        FallbackReason.BAD_SCORE,
+    }
+    return "prior" if model is None or is_prior else model.bundle.manifest.basis
+
+
+def _slot(slot: Slot, chosen: policy.SendTime) -> SlotOut:
+    return SlotOut(
+        at=policy.shown(slot.at, chosen.zone),
+        at_epoch=slot.at // SECOND_US,
+        p=round(slot.p, 6),
+    )

@@ -1,0 +1,100 @@
+"""Builds the service and joins its parts; nothing happens before `create_app` is called."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from features.errors import StoreUnavailableError
+from features.events.log import EventLog
+from features.packed import PackedStore
+from features.stream import Stream
+from models.registry import ModelFolder
+from serving.clock import Clock, system_clock
+from serving.decider import Decider
+from serving.follower import Follower
+from serving.http.limits import Limits
+from serving.http.metrics import Metrics
+from serving.http.problems import ProblemError, response_of
+from serving.http.routes import Parts, router_of
+from serving.http.schemas import BatchRequest, EventsRequest, ScoreRequest
+from serving.loader import LOG, Loader
+from serving.settings import ServingSettings
+
+
+def create_app(settings: ServingSettings, *, clock: Clock = system_clock) -> FastAPI:
+    """The service as an ASGI application; its lifespan opens and closes what it holds."""
+    folder = ModelFolder(settings.models_dir)
+    metrics = Metrics()
+    follow = Follower(settings.mlflow_url, folder) if settings.mlflow_url else lambda: None
+    loader = Loader(folder, follow=follow, refused=metrics.count_refused)
+    log = EventLog(settings.events_dir)
+    store = PackedStore(settings.online_file)
+    stream = Stream(log, store)
+    parts = Parts(Decider(store, loader), loader, log, stream, metrics, clock)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            stream.catch_up()
+        except StoreUnavailableError as error:
+            LOG.warning("%s; answering with what is online", error)
+        loader.start(every_s=settings.poll_s)
+        yield
+        loader.stop()
+        log.close()
+        store.close()
+
+    app = FastAPI(
+        title="Opportune",
+        summary="When to send an e-mail, whether to hold back and what to put in it.",
+        version="1",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.include_router(router_of(parts))
+    _answer_mistakes(app)
+    _describe(app)
+    routes = {route.path for route in app.routes if hasattr(route, "path")}
+    app.add_middleware(Limits, max_bytes=settings.max_body_bytes, metrics=metrics, routes=routes)
+    return app
+
+
+def _answer_mistakes(app: FastAPI) -> None:
+    """Every mistake ends as problem+json and leaves the connection usable."""
+
+    @app.exception_handler(ProblemError)
+    async def problem(_: Request, error: ProblemError) -> Response:
+        return response_of(error)
+
+    @app.exception_handler(HTTPException)
+    async def other(_: Request, error: HTTPException) -> Response:
+        status = HTTPStatus(error.status_code)
+        detail = "see /openapi.json for what there is"
+        return response_of(ProblemError(status, detail, headers=error.headers))
+
+    @app.exception_handler(Exception)
+    async def fault(_: Request, error: Exception) -> Response:
+        del error  # it is in the log; the caller learns nothing of our insides
+        return response_of(ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of ours"))
+
+
+def _describe(app: FastAPI) -> None:
+    """The bodies are read by ourselves, so the document is told of them."""
+    make = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = make()
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            for model in (ScoreRequest, BatchRequest, EventsRequest):
+                schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas |= schema.pop("$defs", {})
+                schemas[model.__name__] = schema
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

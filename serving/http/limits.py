@@ -1,0 +1,53 @@
+"""Pure ASGI middleware: a byte limit while reading, and the time of every request.
+
+The framework has no body limit of its own: 100 MB would be read and parsed before anything
+looked at it. Bytes are counted as they arrive, whatever Content-Length says.
+"""
+
+import time
+from http import HTTPStatus
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.http.metrics import Metrics
+from serving.http.problems import ProblemError
+
+
+class Limits:
+    """Refuses large bodies with 413 and measures requests by route and status."""
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, metrics: Metrics, routes: set[str]) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._metrics = metrics
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status, received = 500, 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                detail = f"the body is larger than {self._max_bytes} bytes; send smaller batches"
+                headers = {"connection": "close"}
+                raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=headers)
+            return message
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, counted, watched)
+        finally:
+            path = scope["path"] if scope["path"] in self._routes else "other"
+            self._metrics.observe_request(path, status, time.perf_counter() - started)

@@ -1,0 +1,71 @@
+"""Prometheus metrics: few labels, all of closed sets, none with a key in it."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from serving.asks import Champions, Prediction
+
+LATENCY_S: Final = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Metrics:
+    """The service's counters in a registry of its own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._latency = Histogram(
+            "opportune_request_seconds",
+            "Time to answer a request.",
+            ["route", "status"],
+            buckets=LATENCY_S,
+            registry=self._registry,
+        )
+        self._answers = Counter(
+            "opportune_answers",
+            "Parts of answers by model and by why they were not the model's own.",
+            ["model", "fallback"],
+            registry=self._registry,
+        )
+        self._events = Counter(
+            "opportune_events",
+            "Events by what became of them.",
+            ["outcome"],
+            registry=self._registry,
+        )
+        self._refused = Counter(
+            "opportune_bundles_refused",
+            "Bundles that were not taken as champion.",
+            ["model"],
+            registry=self._registry,
+        )
+        self._version = Gauge(
+            "opportune_model_loaded",
+            "1 for the version of a model that serves.",
+            ["model", "version"],
+            registry=self._registry,
+        )
+
+    def observe_request(self, route: str, status: int, seconds: float) -> None:
+        """Count a request; `route` is a path of ours or `other`."""
+        self._latency.labels(route, str(status)).observe(seconds)
+
+    def count_prediction(self, prediction: Prediction) -> None:
+        """Count an answer's parts."""
+        for model, reason in prediction.reasons.items():
+            self._answers.labels(model, reason.value).inc()
+
+    def count_event(self, outcome: str, n: int = 1) -> None:
+        """Count events: accepted, duplicate or the reason of a rejection."""
+        self._events.labels(outcome).inc(n)
+
+    def count_refused(self, model: str, _why: str) -> None:
+        """Count a bundle that was not taken."""
+        self._refused.labels(model).inc()
+
+    def page(self, champions: Champions) -> bytes:
+        """The text that Prometheus reads."""
+        self._version.clear()
+        for name, loaded in champions.by_name.items():
+            self._version.labels(name, loaded.version).set(1)
+        return generate_latest(self._registry)

@@ -1,0 +1,59 @@
+"""Real mistakes as problem+json (RFC 9457): what was wrong, never what was sent."""
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from fastapi import Response
+from pydantic import ValidationError
+
+TYPE: Final = "application/problem+json"
+_MAX_ERRORS: Final = 20
+
+
+class ProblemError(Exception):
+    """A request that cannot be answered, with the status and the remedy."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        *,
+        errors: Iterable[str] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.status = status
+        self.detail = detail
+        self.errors = list(errors)
+        self.headers = dict(headers or {})
+        super().__init__(detail)
+
+
+def response_of(problem: ProblemError) -> Response:
+    """The answer for a problem."""
+    body: dict[str, Any] = {
+        "type": f"urn:opportune:problem:{problem.status.phrase.lower().replace(' ', '-')}",
+        "title": problem.status.phrase,
+        "status": problem.status.value,
+        "detail": problem.detail,
+        "errors": problem.errors,
+    }
+    return Response(
+        orjson.dumps(body), problem.status.value, headers=problem.headers, media_type=TYPE
+    )
+
+
+def mistakes(error: ValidationError) -> list[str]:
+    """Where and what, without the values that were sent."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [f"{_place(item['loc'])}: {item['msg']}" for item in found[:_MAX_ERRORS]]
+
+
+def _place(path: Iterable[Any]) -> str:
+    """A path of our own field names; a name that the caller made up is not repeated."""
+    parts = [str(part) if isinstance(part, int) or len(str(part)) <= 40 else "..." for part in path]
+    return (
+        ".".join(part if part.isascii() and part.isprintable() else "..." for part in parts)
+        or "body"
+    )

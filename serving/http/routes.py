@@ -1,0 +1,196 @@
+"""The routes: read the body, one call in the middle, write the answer.
+
+Every well-formed scoring call is answered 200 in full, because senders skip a mail on anything
+else; what the models could not know is told in `fallback`.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, TypeVar
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from features.errors import EventRejectedError, StoreUnavailableError
+from features.events.log import EventLog
+from features.events.schema import Event, parse_event
+from features.stream import Stream
+from serving.asks import Ask
+from serving.clock import Clock
+from serving.decider import Decider
+from serving.http.answers import answers_of, ask_of, models_of
+from serving.http.metrics import Metrics
+from serving.http.problems import ProblemError, mistakes
+from serving.http.schemas import (
+    BatchAnswer,
+    BatchRequest,
+    EventRefused,
+    EventsAnswer,
+    EventsRequest,
+    ItemRefused,
+    Problem,
+    ReadyAnswer,
+    ScoreAnswer,
+    ScoreRequest,
+)
+from serving.loader import Loader
+
+LOG: Final = logging.getLogger("opportune.http")
+RETRY_AFTER_S: Final = "5"
+_Body = TypeVar("_Body", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the routes work with; joined in `app`."""
+
+    decider: Decider
+    loader: Loader
+    log: EventLog
+    stream: Stream
+    metrics: Metrics
+    clock: Clock
+
+
+def router_of(parts: Parts) -> APIRouter:
+    """The routes over one set of parts."""
+    router = APIRouter(responses={400: {"model": Problem}, 413: {"model": Problem}})
+
+    @router.post("/v1/score", response_model=ScoreAnswer, openapi_extra=_body(ScoreRequest))
+    async def score(request: Request) -> Response:
+        """When to send, whether to hold back and what to put in, for one recipient."""
+        ask = ask_of(_parsed(ScoreRequest, await request.body()))
+        return _json(_answers(parts, [ask])[0])
+
+    @router.post("/v1/score:batch", response_model=BatchAnswer, openapi_extra=_body(BatchRequest))
+    async def score_batch(request: Request) -> Response:
+        """The same for up to 1,000 recipients, in order; a bad item leaves the others alone."""
+        body = _parsed(BatchRequest, await request.body())
+        return _json(await run_in_threadpool(_score_batch, parts, body.requests))
+
+    @router.post(
+        "/v1/events",
+        response_model=EventsAnswer,
+        openapi_extra=_body(EventsRequest),
+        responses={503: {"model": Problem}},
+    )
+    async def add_events(request: Request) -> Response:
+        """Store events durably and fold them into the next score; repeat a call at will."""
+        body = _parsed(EventsRequest, await request.body())
+        return _json(await run_in_threadpool(_add_events, parts, body.events))
+
+    @router.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The process is alive."""
+        return {"status": "ok"}
+
+    @router.get("/readyz", response_model=ReadyAnswer)
+    async def readyz() -> Response:
+        """The service can answer, by fallback where no champion is loaded."""
+        return _json(ReadyAnswer(ready=True, models=models_of(parts.loader.current)))
+
+    @router.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """Metrics for Prometheus."""
+        page = parts.metrics.page(parts.loader.current)
+        return Response(page, media_type="text/plain; version=0.0.4")
+
+    return router
+
+
+def _answers(parts: Parts, asks: Sequence[Ask]) -> list[ScoreAnswer]:
+    """Answers in order; a fault of ours on the way still ends in complete ones."""
+    now = parts.clock()
+    scored = parts.decider.score(asks, now=now)
+    try:
+        answers = answers_of(asks, scored, now=now)
+    except Exception:  # a fault of ours must not cost anybody a mail
+        LOG.exception("deciding for %d recipients failed; answering with priors", len(asks))
+        scored = parts.decider.priors(asks, now=now)
+        answers = answers_of(asks, scored, now=now)
+    for prediction in scored.predictions:
+        parts.metrics.count_prediction(prediction)
+    return answers
+
+
+def _score_batch(parts: Parts, items: list[Any]) -> BatchAnswer:
+    results: list[ScoreAnswer | ItemRefused | None] = []
+    asks = []
+    for index, item in enumerate(items):
+        try:
+            asks.append(ask_of(ScoreRequest.model_validate(item)))
+            results.append(None)
+        except ValidationError as error:
+            results.append(ItemRefused(index=index, errors=mistakes(error)))
+    if asks:
+        answers = iter(_answers(parts, asks))
+        results = [next(answers) if result is None else result for result in results]
+    return BatchAnswer(results=[result for result in results if result is not None])
+
+
+def _add_events(parts: Parts, items: list[Any]) -> EventsAnswer:
+    now = parts.clock()
+    events: list[Event] = []
+    rejected: list[EventRefused] = []
+    for index, item in enumerate(items):
+        try:
+            events.append(parse_event(_object(item), received_at=now))
+        except EventRejectedError as error:
+            rejected.append(_refused(index, item, error))
+            parts.metrics.count_event(error.reason.value)
+    try:
+        offsets = parts.log.append(events)
+        parts.stream.catch_up()
+    except StoreUnavailableError as error:
+        raise ProblemError(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "events cannot be stored now; send the same call again",
+            headers={"retry-after": RETRY_AFTER_S},
+        ) from error
+    accepted = sum(offset is not None for offset in offsets)
+    parts.metrics.count_event("accepted", accepted)
+    parts.metrics.count_event("duplicate", len(offsets) - accepted)
+    return EventsAnswer(accepted=accepted, duplicate=len(offsets) - accepted, rejected=rejected)
+
+
+def _object(item: Any) -> dict[str, Any]:
+    return item if isinstance(item, dict) else {}
+
+
+def _refused(index: int, item: Any, error: EventRejectedError) -> EventRefused:
+    event_id = item.get("event_id", "") if isinstance(item, dict) else ""
+    return EventRefused(
+        index=index,
+        event_id=event_id[:64] if isinstance(event_id, str) and "@" not in event_id else "",
+        reason=error.reason.value,
+        field=error.field,
+        message=f"{error.field}: {error.reason.value}; {error.remedy}",
+    )
+
+
+def _parsed(model: type[_Body], body: bytes) -> _Body:
+    """A body as its model; NaN, lone surrogates, bad UTF-8 and deep nesting end here."""
+    try:
+        return model.model_validate(orjson.loads(body))
+    except orjson.JSONDecodeError as error:
+        detail = f"the body is not JSON: {error.msg} at character {error.pos}"
+        raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from error
+    except ValidationError as error:
+        detail = "the body does not fit; see errors and /openapi.json"
+        raise ProblemError(HTTPStatus.BAD_REQUEST, detail, errors=mistakes(error)) from error
+
+
+def _json(answer: BaseModel) -> Response:
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _body(model: type[BaseModel]) -> dict[str, Any]:
+    """A route's request body for the OpenAPI document; it is read by `_parsed`."""
+    reference = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}
+    }

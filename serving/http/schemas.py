@@ -1,0 +1,255 @@
+"""What is asked and answered over HTTP: typed, closed sets, no nulls, every key always there."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import model_validator as model_check
+
+from features.events.schema import MAX_KEY_CHARS, MAX_TOPICS, SECOND_US, zone_of
+from serving.fallback import FallbackReason
+from serving.policy import Band, Binding, ReasonCode, ZoneSource
+
+MAX_CANDIDATES: Final = 200
+MAX_BATCH: Final = 1_000
+MAX_EVENTS: Final = 5_000
+MAX_WINDOW_DAYS: Final = 31
+
+Key = Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY_CHARS)]
+Text = Annotated[str, StringConstraints(max_length=MAX_KEY_CHARS)]
+
+
+class Strict(BaseModel):
+    """Unknown fields are mistakes, and numbers are finite."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class CandidateIn(Strict):
+    """One thing that could be shown."""
+
+    content_id: Key = Field(description="The item, as in events.", examples=["item-001"])
+    topics: list[Text] = Field(
+        default_factory=list, max_length=MAX_TOPICS, description="What it is about."
+    )
+
+
+class ScoreRequest(Strict):
+    """One recipient of one send."""
+
+    recipient_key: Key = Field(
+        description="The opaque key of the recipient; never an address.", examples=["r_9f2"]
+    )
+    send_id: Text = Field("", description="The mailing; part of the decision's identity.")
+    timezone: Text = Field(
+        "", description="IANA zone of the recipient, if the sender knows better than the events."
+    )
+    window_from: datetime | None = Field(
+        None, description="The mail may not go out before. [default: now]"
+    )
+    window_to: datetime | None = Field(
+        None, description="The mail may not go out after. [default: 24 hours later]"
+    )
+    default_at: datetime | None = Field(
+        None, description="When the sender would send without us. [default: the best common hour]"
+    )
+    candidates: list[CandidateIn] = Field(
+        default_factory=list, max_length=MAX_CANDIDATES, description="Items to rank."
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        if value and zone_of(value) is None:
+            raise ValueError("unknown time zone; send an IANA name such as Europe/Berlin")
+        return value
+
+    @field_validator("window_from", "window_to", "default_at")
+    @classmethod
+    def _in_range(cls, value: datetime | None) -> datetime | None:
+        if value is not None and not 2000 <= value.year <= 2099:
+            raise ValueError("send a time between the years 2000 and 2099")
+        return value
+
+    @model_check(mode="after")
+    def _ordered(self) -> "ScoreRequest":
+        start, end = micros(self.window_from), micros(self.window_to)
+        if start and end and end < start:
+            raise ValueError("window_to lies before window_from")
+        return self
+
+
+class SlotOut(Strict):
+    """One hour a mail could go out."""
+
+    at: str
+    at_epoch: int
+    p: float
+
+
+class SendTimeOut(Strict):
+    """When to send."""
+
+    best_at: str = Field(description="ISO 8601 on the recipient's clock.")
+    best_at_epoch: int = Field(description="Seconds since 1970 in UTC.")
+    p_engage: float = Field(description="P(human engagement within 24 h) when sent then.")
+    p_engage_default: float = Field(description="The same at the sender's own hour.")
+    default_at: str
+    default_at_epoch: int
+    basis: Literal["engagement", "activity", "prior"] = Field(
+        description="Whether p_engage was learnt from mails, only from activity, or not at all."
+    )
+    tz: str
+    tz_source: ZoneSource
+    binding_constraint: Binding
+    slots: list[SlotOut]
+
+
+class ChurnOut(Strict):
+    """Whether to hold back."""
+
+    p_churn: float = Field(description="P(no human engagement within the horizon).")
+    band: Band
+    horizon_days: float
+
+
+class RankedOut(Strict):
+    """A candidate with its chance."""
+
+    content_id: str
+    p_click: float
+
+
+class ContentOut(Strict):
+    """What to put in; `variant` is empty when no candidates were sent."""
+
+    variant: str
+    ranking: list[RankedOut]
+
+
+class PartsOut(Strict):
+    """The reason for each part of the answer."""
+
+    send_time: FallbackReason
+    churn: FallbackReason
+    content_preference: FallbackReason
+
+
+class FallbackOut(Strict):
+    """Whether and why the answer is not the models' own word on this recipient."""
+
+    used: bool
+    reason: FallbackReason
+    parts: PartsOut
+
+
+class ModelsOut(Strict):
+    """The version behind each part; `none` without a champion."""
+
+    send_time: str
+    churn: str
+    content_preference: str
+
+
+class ScoreAnswer(Strict):
+    """The answer for one recipient: every key always there, no nulls."""
+
+    status: Literal["ok"] = "ok"
+    decision_id: str
+    recipient_key: str
+    send_id: str
+    as_of: str
+    send_time: SendTimeOut
+    churn: ChurnOut
+    content: ContentOut
+    reason_codes: list[ReasonCode]
+    evidence_n: int = Field(description="Active hours behind the answer.")
+    feature_age_s: int = Field(description="Seconds since the newest event; -1 without events.")
+    fallback: FallbackOut
+    models: ModelsOut
+    policy: str
+
+
+class ItemRefused(Strict):
+    """A request of a batch that could not be read; its neighbours are served."""
+
+    status: Literal["invalid"] = "invalid"
+    index: int
+    errors: list[str]
+
+
+class BatchRequest(Strict):
+    """Up to a thousand recipients; each is judged by itself."""
+
+    requests: list[Any] = Field(
+        max_length=MAX_BATCH,
+        description="Bodies of /v1/score.",
+        examples=[[{"recipient_key": "r"}]],
+    )
+
+
+class BatchAnswer(Strict):
+    """Answers in the order of the requests."""
+
+    results: list[ScoreAnswer | ItemRefused]
+
+
+class EventsRequest(Strict):
+    """Events as the schema has them; see the documentation of events."""
+
+    events: list[Any] = Field(
+        max_length=MAX_EVENTS,
+        examples=[
+            [
+                {
+                    "event_id": "e1",
+                    "type": "clicked",
+                    "recipient_key": "r_9f2",
+                    "occurred_at": "2026-03-28T18:00:00Z",
+                }
+            ]
+        ],
+    )
+
+
+class EventRefused(Strict):
+    """An event that was not accepted, and what to do about it."""
+
+    index: int
+    event_id: str
+    reason: str
+    field: str
+    message: str
+
+
+class EventsAnswer(Strict):
+    """What became of each event; accepted ones are durable and in the next score."""
+
+    accepted: int
+    duplicate: int
+    rejected: list[EventRefused]
+
+
+class ReadyAnswer(Strict):
+    """Whether the service can answer, if only by fallback, and with which models."""
+
+    ready: bool
+    models: ModelsOut
+
+
+class Problem(BaseModel):
+    """RFC 9457: what was wrong with the request; never an echo of it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[str] = []
+
+
+def micros(moment: datetime | None) -> int:
+    """Microseconds since 1970; zero for none, a naive time is UTC."""
+    if moment is None:
+        return 0
+    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return round(aware.timestamp() * SECOND_US)

@@ -1,0 +1,178 @@
+"""Predictions to one decision: which hour, which band, which order, and why. Pure.
+
+The hour is only moved away from the sender's own when the person has shown enough and the
+gain is worth it; an hour that has passed is never chosen, and the window is never left.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+
+from features.events.schema import HOUR_US, SECOND_US, offset_at, zone_of
+from features.layout import HOURS_PER_WEEK, local_hour, slot_of_hour
+from serving.asks import Ask, Prediction
+
+POLICY: Final = "default@1"
+MIN_GAIN: Final = 0.01  # relative; below it the sender's hour stays
+MIN_EVIDENCE: Final = 3  # active hours; below them the person's rhythm is nobody's
+DEFAULT_WINDOW_H: Final = 24
+LOW_RISK, HIGH_RISK = 0.35, 0.65
+
+
+class Band(StrEnum):
+    """Churn risk in words."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class ZoneSource(StrEnum):
+    """Where the local clock comes from."""
+
+    REQUEST = "request"
+    EVENTS = "events"
+    OFFSET = "offset"
+    UNKNOWN = "unknown"
+
+
+class Binding(StrEnum):
+    """What kept a better hour from being chosen."""
+
+    NONE = "none"
+    WINDOW = "window"
+    WINDOW_PASSED = "window_passed"
+    LITTLE_EVIDENCE = "little_evidence"
+    LITTLE_GAIN = "little_gain"
+
+
+class ReasonCode(StrEnum):
+    """What stands out in a recipient's features."""
+
+    CADENCE_RISING = "CADENCE_RISING"
+    CADENCE_SLOWING = "CADENCE_SLOWING"
+    CART_PENDING = "CART_PENDING"
+    LONG_SILENCE = "LONG_SILENCE"
+    NEW_RECIPIENT = "NEW_RECIPIENT"
+    OPTED_OUT = "OPTED_OUT"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One hour a mail could go out: its moment (microseconds) and P(engage within 24 h)."""
+
+    at: int
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class SendTime:
+    """The chosen hour beside the sender's own."""
+
+    best: Slot
+    default: Slot
+    slots: tuple[Slot, ...]
+    zone: tzinfo
+    zone_name: str
+    zone_source: ZoneSource
+    binding: Binding
+
+
+def send_time(ask: Ask, prediction: Prediction, *, now: int) -> SendTime:
+    """Choose among the whole hours of the window (the next 24 hours when none is given)."""
+    zone, name, source = _zone(ask, prediction)
+    start = max(now, ask.window_from or now)
+    end = ask.window_to or start + DEFAULT_WINDOW_H * HOUR_US
+    moments = _hours_between(start, end)
+    has_passed = not moments
+    if has_passed:  # a window that has closed is no reason not to send: now, and say so
+        moments = [now]
+    slots = tuple(Slot(at, float(prediction.p_engage[_slot(at, zone)])) for at in moments)
+    default = _default(ask, slots, zone, prediction.default_hour)
+    best = max(slots, key=lambda slot: (slot.p, -slot.at))
+    binding = Binding.WINDOW_PASSED if has_passed else Binding.NONE
+    if not has_passed and best.at != default.at:
+        if prediction.features.get("active_total", 0.0) < MIN_EVIDENCE:
+            best, binding = default, Binding.LITTLE_EVIDENCE
+        elif best.p < default.p * (1.0 + MIN_GAIN):
+            best, binding = default, Binding.LITTLE_GAIN
+    if binding is Binding.NONE and (ask.window_from or ask.window_to):
+        week = float(np.max(prediction.p_engage))
+        binding = Binding.WINDOW if week > best.p * (1.0 + MIN_GAIN) else Binding.NONE
+    return SendTime(best, default, slots, zone, name, source, binding)
+
+
+def band(p_churn: float) -> Band:
+    """Risk in words; the edges are fixed, so the same number is the same word tomorrow."""
+    if p_churn < LOW_RISK:
+        return Band.LOW
+    return Band.MEDIUM if p_churn < HIGH_RISK else Band.HIGH
+
+
+def ranking(ask: Ask, prediction: Prediction) -> list[tuple[str, float]]:
+    """Candidates by chance, best first; equal ones in the order they were asked."""
+    order = np.argsort(-prediction.p_items, kind="stable")
+    return [(ask.candidates[i].content_id, float(prediction.p_items[i])) for i in order]
+
+
+def reason_codes(features: Mapping[str, float]) -> list[ReasonCode]:
+    """What stands out; empty for a recipient without features."""
+    if not features:
+        return []
+    trend = features["active_velocity_hl30d_hl120d"]
+    has_history = features["active_total"] >= MIN_EVIDENCE
+    holds = {
+        ReasonCode.CADENCE_RISING: has_history and trend > 0.3,
+        ReasonCode.CADENCE_SLOWING: has_history and trend < -0.3,
+        ReasonCode.CART_PENDING: features["cart_added_pending"] > 0,
+        ReasonCode.LONG_SILENCE: features["days_since_active"] > 60,
+        ReasonCode.NEW_RECIPIENT: features["days_since_first_active"] < 30,
+        ReasonCode.OPTED_OUT: features["days_since_opted_out"] >= 0,
+    }
+    return [code for code, is_so in holds.items() if is_so]
+
+
+def decision_id(ask: Ask) -> str:
+    """The same for the same recipient, send and policy, however often a mail is rendered."""
+    text = f"{POLICY}\x1f{ask.send_id}\x1f{ask.recipient_key}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def shown(at: int, zone: tzinfo) -> str:
+    """A moment as ISO 8601 on the recipient's clock."""
+    return datetime.fromtimestamp(at / SECOND_US, UTC).astimezone(zone).isoformat()
+
+
+def _zone(ask: Ask, prediction: Prediction) -> tuple[tzinfo, str, ZoneSource]:
+    for name, source in ((ask.timezone, ZoneSource.REQUEST), (prediction.zone, ZoneSource.EVENTS)):
+        zone = zone_of(name) if name else None
+        if zone is not None:
+            return zone, name, source
+    if prediction.has_offset:
+        fixed = timezone(timedelta(minutes=prediction.zone_offset_min))
+        return fixed, str(fixed), ZoneSource.OFFSET
+    return UTC, "UTC", ZoneSource.UNKNOWN
+
+
+def _hours_between(start: int, end: int) -> list[int]:
+    """Whole hours of UTC in [start, end], a week's worth at most: no hour lost or doubled."""
+    first = -(-start // HOUR_US) * HOUR_US
+    hours = range(first, end + 1, HOUR_US)
+    return list(hours[:HOURS_PER_WEEK])
+
+
+def _slot(at: int, zone: tzinfo) -> int:
+    return slot_of_hour(local_hour(at, offset_at(zone, at)))
+
+
+def _default(ask: Ask, slots: tuple[Slot, ...], zone: tzinfo, default_hour: int) -> Slot:
+    """The sender's own hour; without one, the hour of day that suits most people."""
+    if ask.default_at:
+        return min(slots, key=lambda slot: (abs(slot.at - ask.default_at), slot.at))
+    day_hour = default_hour % 24
+    return next((s for s in slots if _slot(s.at, zone) % 24 == day_hour), slots[0])

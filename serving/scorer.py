@@ -1,0 +1,164 @@
+"""States and champions to predictions: pure, no clock, no store, no HTTP.
+
+Many asks are scored in one run per model. A part that no model can answer gets the spec's or
+the tenant's prior, and the reason says so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.assemble import matrix, read, rhythm
+from features.candidates import affinity_of
+from features.decay import NEVER_AT
+from features.definitions.content import VIEW as CONTENT
+from features.definitions.recipient import VIEW as RECIPIENT
+from features.layout import HOURS_PER_WEEK, layout_of
+from features.state import State
+from models.specs import churn, content_preference, send_time
+from models.specs.content_preference import RECIPIENT_INPUTS
+from models.specs.send_time import LEVEL
+from serving.asks import Ask, Champions, Loaded, Prediction
+from serving.fallback import FallbackReason as Why
+
+RECIPIENT_LAYOUT: Final = layout_of(RECIPIENT)
+CONTENT_LAYOUT: Final = layout_of(CONTENT)
+DEFAULT_HOUR: Final = 24 + 10  # Tuesday 10:00 where no model knows better
+_PLACE: Final = {name: place for place, name in enumerate(RECIPIENT.names)}
+_CHURN: Final = [_PLACE[name] for name in churn.SPEC.inputs]
+_LEVEL: Final = [_PLACE[name] for name in LEVEL]
+_TASTE: Final = [_PLACE[name] for name in RECIPIENT_INPUTS]
+
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the store holds for the asks: states in their order, items by content id."""
+
+    people: Sequence[State | None]
+    items: Mapping[str, State]
+    trouble: Sequence[Why]  # per ask: why there is no state, NONE when there is one
+
+
+def predict(
+    asks: Sequence[Ask], known: Known, champions: Champions, *, at: int
+) -> list[Prediction]:
+    """Score every ask at a moment (microseconds); the order is kept."""
+    reading = read(known.people, at, RECIPIENT_LAYOUT)
+    rows = matrix(reading, RECIPIENT)
+    weeks = rhythm(reading, RECIPIENT_LAYOUT)
+    evidence = [
+        _evidence(state, why) for state, why in zip(known.people, known.trouble, strict=True)
+    ]
+    engage, activity, hour, hour_why = _hours(weeks, rows, champions.by_name.get("send_time"))
+    silent, horizon, churn_why = _silence(rows, evidence, champions.by_name.get("churn"))
+    items, items_why = _items(asks, known, rows, at, champions.by_name.get("content_preference"))
+    answers = []
+    for row, (ask, state) in enumerate(zip(asks, known.people, strict=True)):
+        has_zone = state is not None and state.zone_at != NEVER_AT
+        named = dict(zip(RECIPIENT.names, rows[row].tolist(), strict=True)) if state else {}
+        answers.append(
+            Prediction(
+                p_engage=engage[row],
+                activity=activity[row],
+                p_churn=float(silent[row]),
+                horizon_days=horizon,
+                p_items=items[row],
+                default_hour=hour,
+                features=named,
+                zone=state.zone if state is not None and has_zone else "",
+                zone_offset_min=state.zone_offset_min if state is not None and has_zone else 0,
+                has_offset=has_zone,
+                newest_at=max(state.last.values(), default=0) if state is not None else 0,
+                reasons={
+                    "send_time": hour_why if hour_why is not Why.NONE else evidence[row],
+                    "churn": churn_why if churn_why is not Why.NONE else evidence[row],
+                    "content_preference": _content_why(ask, items_why, evidence[row]),
+                },
+            )
+        )
+    return answers
+
+
+def _evidence(state: State | None, why: Why) -> Why:
+    if state is None or why is not Why.NONE:
+        return why if why is not Why.NONE else Why.UNKNOWN_RECIPIENT
+    return Why.NONE if state.hours or _has_rhythm(state) else Why.NO_EVIDENCE
+
+
+def _has_rhythm(state: State) -> bool:
+    return any(slot >= RECIPIENT_LAYOUT.n_counters for slot in state.slots)
+
+
+def _content_why(ask: Ask, why: Why, evidence: Why) -> Why:
+    if not ask.candidates:
+        return Why.NONE
+    return why if why is not Why.NONE else evidence
+
+
+def _hours(weeks: Rows, rows: Rows, model: Loaded | None) -> tuple[Rows, Rows, int, Why]:
+    n = len(rows)
+    flat = np.full((n, HOURS_PER_WEEK), 1.0 / HOURS_PER_WEEK, np.float32)
+    prior = np.full((n, HOURS_PER_WEEK), send_time.SPEC.prior, np.float32)
+    if model is None:
+        return prior, flat, DEFAULT_HOUR, Why.NO_MODEL
+    inputs = np.ascontiguousarray(np.concatenate([weeks, rows[:, _LEVEL]], axis=1))
+    answer = model.bundle.session.run(inputs)
+    chances, activity = answer["p_engage"], answer["activity"]
+    if not (np.isfinite(chances).all() and np.isfinite(activity).all()):
+        return prior, flat, DEFAULT_HOUR, Why.BAD_SCORE
+    hour = model.bundle.manifest.default_hour
+    return chances, activity, DEFAULT_HOUR if hour is None else hour, Why.NONE
+
+
+def _silence(
+    rows: Rows, evidence: Sequence[Why], model: Loaded | None
+) -> tuple[NDArray[np.float32], float, Why]:
+    """Churn asks about people who engaged once; the others get the tenant's base rate."""
+    n = len(rows)
+    if model is None:
+        prior = np.full(n, churn.SPEC.prior, np.float32)
+        return prior, churn.SPEC.horizon_days, Why.NO_MODEL
+    manifest = model.bundle.manifest
+    scores = model.bundle.session.run(np.ascontiguousarray(rows[:, _CHURN]))["p_churn"][:, 0]
+    if not np.isfinite(scores).all():
+        return np.full(n, manifest.prior, np.float32), manifest.horizon_days, Why.BAD_SCORE
+    has_evidence = np.array([why is Why.NONE for why in evidence])
+    kept = np.where(has_evidence, scores, np.float32(manifest.prior))
+    return kept, manifest.horizon_days, Why.NONE
+
+
+def _items(
+    asks: Sequence[Ask], known: Known, rows: Rows, at: int, model: Loaded | None
+) -> tuple[list[Rows], Why]:
+    counts = [len(ask.candidates) for ask in asks]
+    total = sum(counts)
+    cuts = np.cumsum(counts)[:-1]
+    prior = np.full(total, content_preference.SPEC.prior, np.float32)
+    if model is None or total == 0:
+        why = Why.NO_MODEL if model is None else Why.NONE
+        return np.split(prior, cuts), why
+    wanted = list(dict.fromkeys(c.content_id for ask in asks for c in ask.candidates))
+    items = matrix(read([known.items.get(i) for i in wanted], at, CONTENT_LAYOUT), CONTENT)
+    place = {content_id: row for row, content_id in enumerate(wanted)}
+    tastes = [
+        affinity_of(state, ask.candidates, at)
+        for ask, state in zip(asks, known.people, strict=True)
+        if ask.candidates
+    ]
+    inputs = np.concatenate(
+        [
+            np.repeat(rows[:, _TASTE], counts, axis=0),
+            np.concatenate(tastes),
+            items[[place[c.content_id] for ask in asks for c in ask.candidates]],
+        ],
+        axis=1,
+    )
+    scores = model.bundle.session.run(np.ascontiguousarray(inputs))["p_click"][:, 0]
+    if not np.isfinite(scores).all():
+        return np.split(prior, cuts), Why.BAD_SCORE
+    return np.split(scores, cuts), Why.NONE

@@ -1,0 +1,47 @@
+"""What the environment tells the scoring service."""
+
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServingSettings(BaseSettings):
+    """Settings of the service, each from a variable `OPPORTUNE_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="OPPORTUNE_")
+
+    data_dir: Path = Field(Path("var"), description="The directory that holds all data.")
+    host: str = Field("127.0.0.1", description="The address the service listens on.")
+    port: int = Field(8080, description="The port the service listens on.", ge=0, le=65_535)
+    mlflow_url: str = Field(
+        "",
+        description="An MLflow server whose `champion` aliases are followed; without one the "
+        "champions that `opportune promote` put on disk serve.",
+    )
+    poll_s: float = Field(2.0, description="Seconds between looks at the champions.", gt=0)
+    max_body_bytes: int = Field(
+        4 * 1024 * 1024, description="A larger request body is refused with 413.", gt=0
+    )
+
+    @field_validator("mlflow_url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("OPPORTUNE_MLFLOW_URL must begin with http:// or https://")
+        return value.rstrip("/")
+
+    @property
+    def events_dir(self) -> Path:
+        """Where the event log lies."""
+        return self.data_dir / "events"
+
+    @property
+    def online_file(self) -> Path:
+        """The packed online store."""
+        return self.data_dir / "online.sqlite"
+
+    @property
+    def models_dir(self) -> Path:
+        """Champions on disk."""
+        return self.data_dir / "models"
