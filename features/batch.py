@@ -130,7 +130,9 @@ def affinity_events(events: pl.LazyFrame, *, layout: Layout, affinity: Affinity)
         long = rows.select("recipient_key", pl.col(column).alias("text"), *plain.columns[1:])
         if column == "topics":
             long = long.explode("text", empty_as_null=True, keep_nulls=True)
-        long = long.filter(pl.col("text").is_not_null() & (pl.col("text") != ""))
+            long = long.filter(pl.col("text").is_not_null())  # was an empty list
+        else:
+            long = long.filter(pl.col("text") != "")
         hashes = {text: key_hash(kind, text) for text in long["text"].unique()}
         entry = pl.col("text").replace_strict(hashes, return_dtype=pl.Int64, default=0)
         parts.append(long.with_columns(entry=entry).select(parts[0].columns))

@@ -26,7 +26,7 @@ from features.spec import key_hash
 PACKED_VERSION: Final = 1
 TOTAL_KEY: Final = 0  # the affinity entry that holds the sum over all events
 # version, layout digest, at, seen, zone_at, zone offset, zone name length, counts of what follows
-_HEADER: Final = struct.Struct("<BIqqqhBHBBHH")
+_HEADER: Final = struct.Struct("<BIqqqhBHBBHI")
 
 
 @dataclass(slots=True)

@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from features.definitions import AFFINITY, VIEWS
+from features.definitions.affinity import Affinity
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.log import EventLog
 from features.events.schema import Event
-from features.layout import Layout, layout_of
+from features.layout import layout_of
 from features.packed import PackedStore, Row
+from features.spec import FeatureView
 from features.state import State
 
 PROGRESS: Final = "stream"
 BATCH: Final = 5_000
+NO_AFFINITY: Final = Affinity(AFFINITY.half_life, weights={})  # items have no tastes
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +54,22 @@ class Stream:
             people[event.recipient_key].append((offset, event))
             if event.content_id:
                 items[event.content_id].append((offset, event))
-        self._fold(RECIPIENT.entity, layout_of(RECIPIENT), people)
-        self._fold(CONTENT.entity, layout_of(CONTENT), items)
+        self._fold(RECIPIENT, AFFINITY, people)
+        self._fold(CONTENT, NO_AFFINITY, items)
 
     def _fold(
-        self, entity: str, layout: Layout, entries: dict[str, list[tuple[int, Event]]]
+        self,
+        view: FeatureView,
+        affinity: Affinity,
+        entries: dict[str, list[tuple[int, Event]]],
     ) -> None:
+        entity, layout = view.entity, layout_of(view)
         keys = list(entries)
         rows: list[Row] = []
         for key, blob in zip(keys, self.store.get(entity, keys), strict=True):
             state = State() if blob is None else State.unpack(blob, layout)
             for offset, event in entries[key]:
-                state.apply(event, layout=layout, affinity=AFFINITY, offset=offset)
+                state.apply(event, layout=layout, affinity=affinity, offset=offset)
             rows.append((key, state.seen, state.at, state.pack(layout)))
         self.store.put(entity, rows)
 

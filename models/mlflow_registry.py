@@ -15,6 +15,7 @@ from typing import Any, Final
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # noqa: TID251  before the import
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")  # noqa: TID251
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # noqa: TID251
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # noqa: TID251
 
 from mlflow import MlflowClient

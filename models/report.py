@@ -22,6 +22,11 @@ class Measured:
     def __str__(self) -> str:
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
+    @property
+    def short(self) -> str:
+        """The number and half the interval's width, for narrow tables."""
+        return f"{self.value:.3f} ±{(self.high - self.low) / 2:.3f}"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -21,7 +21,7 @@ from pipelines.model_commands import (
     retrain_command,
     rollback_command,
 )
-from pipelines.run_commands import serve_command, simulate_command, ui_command
+from pipelines.run_commands import demo_command, serve_command, simulate_command, ui_command
 from pipelines.settings import Settings
 from pipelines.summary import table_of
 
@@ -126,6 +126,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "serve": serve_command,
     "ui": ui_command,
     "simulate": simulate_command,
+    "demo": demo_command,
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)

@@ -187,11 +187,13 @@ def report_table(candidate: "Candidate") -> Table:
     for name in report.row.measures:
         table.add_column(name, justify="right")
     table.add_column(f"gain over it, {report.gain_of}", justify="right")
-    table.add_row(report.row.method, *map(str, report.row.measures.values()), "", style="bold")
+    own = [measured.short for measured in report.row.measures.values()]
+    table.add_row(report.row.method, *own, "", style="bold")
     for row in report.baselines:
-        gain = "" if row.gain is None else str(row.gain)
+        gain = "" if row.gain is None else row.gain.short
         style = None if row.is_beaten else "yellow"
-        table.add_row(row.method, *map(str, row.measures.values()), gain, style=style)
+        measures = [measured.short for measured in row.measures.values()]
+        table.add_row(row.method, *measures, gain, style=style)
     return table
 
 

@@ -1,16 +1,20 @@
-"""Commands that run something: serve, ui, simulate."""
+"""Commands that run something: serve, ui, simulate, demo."""
 
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from features.events.schema import DAY_US
-from pipelines.console import OUT, errors_shown
-from pipelines.settings import Settings
+from pipelines.console import OUT, errors_shown, steps_shown
+from pipelines.model_commands import micros_of
+from pipelines.settings import DemoSettings, Settings
 from serving.settings import ServingSettings
 
 
@@ -18,6 +22,14 @@ def serve_command(
     *,
     host: Annotated[str | None, typer.Option(help="Listen here. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Listen on this port. [default: 8080]")] = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            help="Answer as if it were always this moment (UTC): for logs of the past. "
+            "[default: the clock]",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Answer scoring calls over HTTP until interrupted.
 
@@ -32,9 +44,11 @@ def serve_command(
             f"Scoring at http://{settings.host}:{settings.port}/v1/score  (docs: /docs)",
             highlight=False,
         )
+        from serving.clock import system_clock
         from serving.http.run import serve
 
-        serve(settings)
+        moment = None if as_of is None else micros_of(as_of)
+        serve(settings, clock=system_clock if moment is None else lambda: moment)
 
 
 def ui_command(
@@ -81,3 +95,29 @@ def simulate_command(
         file.parent.mkdir(parents=True, exist_ok=True)
         write_ndjson(world.events, file)
     OUT.print(f"{world.events.height:,} events of {recipients:,} people in {file}", highlight=False)
+
+
+def demo_command(
+    *,
+    recipients: Annotated[int, typer.Option(help="How many people.", min=300)] = 2_000,
+    weeks: Annotated[int, typer.Option(help="How many weeks of mail.", min=20)] = 30,
+) -> None:
+    """Play the whole loop on a made-up world, from events to a rendered mail.
+
+    Empties and fills `demo` in the data directory. At the end MLflow and the service stay up to
+    look at, until Ctrl-C; with DEMO_EXIT=1 in the environment it ends by itself.
+    """
+    with errors_shown(), steps_shown("demo") as step:
+        step("starting Feast, LightGBM and MLflow")
+        from pipelines.demo import demo
+        from pipelines.demo_view import show
+
+        settings = DemoSettings()
+        own = Settings(data_dir=settings.data_dir / "demo", tracking_uri="")
+        now = time.time_ns() // 1_000
+        with demo(own, n_recipients=recipients, weeks=weeks, now=now, step=step) as told:
+            show(told, OUT)
+            if not settings.demo_exit:
+                step("everything stays up; press Ctrl-C to end")
+                with suppress(KeyboardInterrupt):
+                    threading.Event().wait()

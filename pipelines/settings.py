@@ -55,3 +55,16 @@ class Settings(BaseSettings):
     def artifacts_dir(self) -> Path:
         """Where the embedded MLflow keeps what runs log."""
         return (self.data_dir / "mlflow-artifacts").absolute()
+
+
+class DemoSettings(BaseSettings):
+    """What only the demo asks for."""
+
+    model_config = SettingsConfigDict(env_prefix="OPPORTUNE_", populate_by_name=True)
+
+    data_dir: Path = Field(Path("var"), description="The directory that holds all data.")
+    demo_exit: bool = Field(
+        default=False,
+        validation_alias="DEMO_EXIT",
+        description="End when the story is told instead of waiting.",
+    )

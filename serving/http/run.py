@@ -4,15 +4,16 @@ import logging
 
 import uvicorn
 
+from serving.clock import Clock, system_clock
 from serving.http.app import create_app
 from serving.settings import ServingSettings
 
 
-def serve(settings: ServingSettings) -> None:
+def serve(settings: ServingSettings, *, clock: Clock = system_clock) -> None:
     """Serve until a signal ends it; open requests are finished first."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     uvicorn.run(
-        create_app(settings),
+        create_app(settings, clock=clock),
         host=settings.host,
         port=settings.port,
         access_log=False,
