@@ -100,7 +100,11 @@ class PackedStore:
 
     def clear(self) -> None:
         """Forget every state and how far the log was read; the log rebuilds them."""
-        with self.writing(), self._errors():
+        if not getattr(self._local, "in_writing", False):
+            with self.writing():
+                self.clear()
+            return
+        with self._errors():
             self._connection().execute("DELETE FROM states")
             self._connection().execute("DELETE FROM progress")
 
@@ -150,8 +154,9 @@ class PackedStore:
                 opened.close()
                 remedy = "upgrade opportune, or delete the file and run `opportune materialize`"
                 raise StoreUnavailableError(str(self._path), f"format {version} is newer", remedy)
-            opened.executescript(_SCHEMA)
-            opened.execute(f"PRAGMA user_version = {FORMAT}")
+            if version < FORMAT:  # both take the write lock: a reader of a made file must not
+                opened.executescript(_SCHEMA)
+                opened.execute(f"PRAGMA user_version = {FORMAT}")
         with self._lock:
             self._connections.append(opened)
         self._local.connection = opened

@@ -125,7 +125,7 @@ class State:
 
         Raises:
             StateUnreadableError: They were written by another version, under other feature
-                definitions, or are cut short.
+                definitions, are cut short or name slots that the layout does not have.
         """
         remedy = "run `opportune materialize` to rebuild the online store from the log"
         if len(blob) < _HEADER.size:
@@ -146,8 +146,8 @@ class State:
             start += values.nbytes
             return values.tolist()  # type: ignore[no-any-return]
 
-        zone = blob[_HEADER.size : start].decode()
-        return cls(
+        zone = blob[_HEADER.size : start].decode(errors="replace")
+        state = cls(
             at=at,
             seen=seen,
             slots=dict(zip(take("<u2", n_slots), take("<f8", n_slots), strict=True)),  # type: ignore[arg-type]
@@ -159,6 +159,11 @@ class State:
             zone_offset_min=zone_offset,
             zone=zone,
         )
+        slot = max(state.slots, default=0)
+        channel = max(max(state.last, default=0), max(state.first, default=0))
+        if slot >= layout.n_slots or channel >= len(layout.channels):
+            raise StateUnreadableError(f"slot {slot} or channel {channel} is unknown", remedy)
+        return state
 
     def _reach(self, at: int, layout: Layout, affinity: Affinity) -> None:
         """Renew the weights when an event lies far after the state's own time."""

@@ -76,9 +76,14 @@ class Stream:
     def start_over_when_redefined(self) -> None:
         """States written under other definitions are forgotten; the log rebuilds them."""
         digests = {f"layout {view.entity}": layout_of(view).digest for view in VIEWS}
-        if all(self.store.progress(name) == digest for name, digest in digests.items()):
+        if self._is_of(digests):
             return
-        self.store.clear()
         with self.store.writing():
+            if self._is_of(digests):  # another process was first
+                return
+            self.store.clear()
             for name, digest in digests.items():
                 self.store.set_progress(name, digest)
+
+    def _is_of(self, digests: dict[str, int]) -> bool:
+        return all(self.store.progress(name) == digest for name, digest in digests.items())

@@ -20,7 +20,7 @@ from models.bundle import load_bundle
 from models.errors import BundleCorruptError, VersionUnknownError
 
 POINTER: Final = "champion.json"
-_VERSION: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_VERSION: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,16 @@ class ModelFolder:
 
     def has(self, name: str, version: str) -> bool:
         """Whether a version's bundle is here."""
-        return self.folder(name, version).is_dir()
+        return _VERSION.fullmatch(version) is not None and self.folder(name, version).is_dir()
 
     def add(self, name: str, version: str, bundle: Path) -> Path:
-        """Copy a bundle in, verified, all or nothing; a version that is here stays as it is."""
+        """Copy a bundle in, verified, all or nothing; a version that is here stays as it is.
+
+        Raises:
+            VersionUnknownError: The version cannot be the name of a folder.
+        """
+        if _VERSION.fullmatch(version) is None:
+            raise VersionUnknownError(name, version, self._versions(name))
         target = self.folder(name, version)
         if target.is_dir():
             return target
@@ -78,8 +84,7 @@ class ModelFolder:
             VersionUnknownError: Its bundle is not here.
         """
         if not self.has(name, version):
-            known = sorted(p.name for p in (self.root / name).glob("*") if p.is_dir())
-            raise VersionUnknownError(name, version, known)
+            raise VersionUnknownError(name, version, self._versions(name))
         before = self.champion(name)
         if before is not None and before.version == version:
             return before
@@ -89,3 +94,6 @@ class ModelFolder:
         scratch.write_text(json.dumps({"version": version, "previous": champion.previous}))
         scratch.replace(file)
         return champion
+
+    def _versions(self, name: str) -> list[str]:
+        return sorted(p.name for p in (self.root / name).glob("[!.]*") if p.is_dir())

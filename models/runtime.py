@@ -1,11 +1,12 @@
 """The one door to onnxruntime: a session per bundle, one thread, from bytes.
 
 Many workers beat many threads; spinning threads burn CPU between calls. Graphs are loaded
-from bytes so that no external file is ever followed.
+from bytes, and weights outside them are looked for in a folder that cannot be: left to itself
+onnxruntime follows them from the working directory, and upwards from there.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import onnxruntime as ort
@@ -15,6 +16,7 @@ from models.errors import BundleMismatchError
 from models.spec import ModelSpec
 
 Floats = NDArray[np.float32]
+_FOLDER: Final = "session.model_external_initializers_file_folder_path"
 
 
 class Session:
@@ -33,6 +35,7 @@ class Session:
         options.enable_mem_pattern = False
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry(_FOLDER, "/dev/null/none")
         try:
             session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:

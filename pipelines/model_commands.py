@@ -141,7 +141,10 @@ def promote_command(
 
 
 def rollback_command(name: NameArgument) -> None:
-    """Make the champion before this one the champion again."""
+    """Make the champion before this one the champion again.
+
+    The bundle is still on disk, so the running service goes back within seconds.
+    """
     promote_command(name, "previous")
 
 

@@ -53,7 +53,9 @@ def send_time_graph(rhythm: Rhythm, link: SendLink, spec: ModelSpec) -> bytes:
     level = g.columns("rows", HOURS_PER_WEEK, len(spec.inputs))
     n = g.total(counts)
     smooth = g.matmul(counts, SMOOTH)
-    logits = g.matmul(counts, TEMPER * np.log(rhythm.cohorts).T)
+    weeks = np.log(rhythm.cohorts)
+    weeks -= weeks.mean(axis=0)  # the same softmax from small numbers: float32 keeps their digits
+    logits = g.matmul(counts, TEMPER * weeks.T)
     logits = g.node("Add", logits, g.constant(np.log(rhythm.shares)[None, :]))
     prior = g.matmul(g.node("Softmax", logits, axis=1), rhythm.cohorts)
 

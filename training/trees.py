@@ -120,7 +120,8 @@ def float32_floor(value: float) -> float:
     >>> float32_floor(0.1) <= 0.1
     True
     """
-    nearest = np.float32(value)
+    with np.errstate(over="ignore"):  # a split on being missing has a threshold of 1e300
+        nearest = np.float32(value)
     if float(nearest) > value:
         nearest = np.nextafter(nearest, np.float32(-np.inf))
     return float(nearest)

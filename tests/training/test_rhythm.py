@@ -1,0 +1,184 @@
+"""Laws of the rhythm: a week that sums to one, the cohort's for strangers, one's own for friends."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.spec import HOURS_PER_WEEK
+from models.specs.send_time import LEVEL, SPEC
+from training.rhythm import (
+    SEEN,
+    SMOOTH,
+    Rhythm,
+    fit_rhythm,
+    global_week,
+    hits,
+    log_likelihood,
+    seen_after,
+)
+from training.send_link import MAX_SLOPE, MIN_SENDS, fit_link
+
+KINDS = 3
+
+
+def true_weeks(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """People of three kinds (morning, evening, weekend), each with a shift of their own."""
+    rng = np.random.default_rng(seed)
+    hour, day = np.arange(HOURS_PER_WEEK) % 24, np.arange(HOURS_PER_WEEK) // 24
+    kinds = np.stack([
+        np.exp(-0.5 * ((hour - 7) / 1.5) ** 2) * np.where(day < 5, 1.0, 0.2),
+        np.exp(-0.5 * ((hour - 20) / 1.5) ** 2) * np.where(day < 5, 1.0, 0.7),
+        np.exp(-0.5 * ((hour - 14) / 2.5) ** 2) * np.where(day >= 5, 1.0, 0.1),
+    ])  # fmt: skip
+    kind = rng.integers(0, KINDS, n)
+    shift = rng.integers(-2, 3, n)
+    weeks = np.stack([np.roll(kinds[k], s) for k, s in zip(kind, shift, strict=True)]) + 0.01
+    return weeks / weeks.sum(axis=1, keepdims=True), kind
+
+
+def counted(weeks: np.ndarray, level: np.ndarray, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.poisson(weeks * level[:, None]).astype(np.float64)
+
+
+@pytest.fixture(scope="module")
+def rhythm() -> Rhythm:
+    truth, _ = true_weeks(900, 1)
+    level = np.random.default_rng(2).gamma(1.0, 15.0, 900) + 1
+    past, later = counted(truth, level, 3), counted(truth, np.full(900, 20.0), 4)
+    return fit_rhythm(past[:600], (past[600:], later[600:]), seed=5, cohorts=(1, 6, 12))
+
+
+COUNTS = st.builds(
+    lambda seed, level: np.random.default_rng(seed).poisson(level / 168, (4, 168)).astype(float),
+    st.integers(0, 2**32 - 1),
+    st.floats(0.0, 50_000.0),
+)
+
+
+@settings(max_examples=60)
+@given(COUNTS)
+def test_activity_is_a_distribution_over_the_week(rhythm, counts):
+    for activity in (rhythm.activity(counts), rhythm.prior(counts)):
+        assert np.all(activity > 0)
+        np.testing.assert_allclose(activity.sum(axis=1), 1.0, rtol=1e-9)
+    np.testing.assert_allclose(seen_after(rhythm.activity(counts)).mean(axis=1), 1.0, rtol=1e-9)
+
+
+def test_smoothing_and_aging_move_attention_and_make_none():
+    for moved in (SMOOTH, SEEN):
+        np.testing.assert_allclose(moved.sum(axis=0), 1.0)
+        np.testing.assert_allclose(moved.sum(axis=1), 1.0)
+
+
+def test_a_mail_is_seen_after_it_was_sent_and_never_before():
+    noon = np.zeros((1, HOURS_PER_WEEK))
+    noon[0, 12] = 1.0
+    seen = seen_after(noon)[0]
+    assert seen.argmax() == 12
+    assert seen[11] > seen[1] > 0
+    assert np.all(seen[13:156] == 0)
+    assert seen[HOURS_PER_WEEK - 11] > 0  # the evening before, over the turn of the week
+
+
+def test_who_did_nothing_yet_gets_the_mixture_of_the_cohorts(rhythm):
+    activity = rhythm.activity(np.zeros((2, HOURS_PER_WEEK)))
+    mixture = rhythm.shares @ rhythm.cohorts
+    np.testing.assert_allclose(activity, np.tile(mixture, (2, 1)), rtol=1e-9)
+
+
+def test_the_more_is_known_the_nearer_to_the_persons_own_week(rhythm):
+    truth, _ = true_weeks(200, 9)
+    gaps = [
+        np.abs(rhythm.activity(counted(truth, np.full(200, level), 10)) - truth).sum(axis=1).mean()
+        for level in (0.0, 5.0, 50.0, 500.0, 50_000.0)
+    ]
+    assert gaps == sorted(gaps, reverse=True)
+    smooth = np.abs(truth @ SMOOTH - truth).sum(axis=1).mean()
+    assert gaps[-1] < smooth + 0.02  # what is left is the smoothing
+    assert gaps[-1] < 0.3 * gaps[0]
+
+
+def test_the_answer_does_not_depend_on_who_else_is_asked(rhythm):
+    truth, _ = true_weeks(20, 11)
+    counts = counted(truth, np.full(20, 30.0), 12)
+    alone = np.concatenate([rhythm.activity(counts[i : i + 1]) for i in range(20)])
+    np.testing.assert_allclose(rhythm.activity(counts), alone, rtol=1e-12)
+
+
+def test_learnt_rhythm_beats_the_global_week_and_the_raw_histogram(rhythm):
+    truth, _ = true_weeks(600, 20)
+    level = np.random.default_rng(21).gamma(1.0, 15.0, 600) + 1
+    past, later = counted(truth, level, 22), counted(truth, np.full(600, 20.0), 23)
+    kept = later.sum(axis=1) > 0
+    past, later, truth = past[kept], later[kept], truth[kept]
+    raw = (past + 1 / HOURS_PER_WEEK) / (past.sum(axis=1, keepdims=True) + 1)
+    week = np.tile(global_week(past), (len(past), 1))
+    scores = {
+        name: float(log_likelihood(activity, later).mean())
+        for name, activity in {
+            "learnt": rhythm.activity(past), "global": week, "raw": raw, "truth": truth,
+        }.items()
+    }  # fmt: skip
+    assert scores["learnt"] > scores["global"] + 0.3
+    assert scores["learnt"] > scores["raw"] + 0.3
+    assert scores["truth"] > scores["learnt"] > scores["truth"] - 0.35
+    assert hits(rhythm.activity(past), later).mean() > hits(week, later).mean() + 0.1
+
+
+def test_one_cohort_is_the_global_week():
+    truth, _ = true_weeks(100, 30)
+    past = counted(truth, np.full(100, 30.0), 31)
+    fitted = fit_rhythm(past, (past, past), seed=1, cohorts=(1,))
+    assert fitted.cohorts.shape == (1, HOURS_PER_WEEK)
+    np.testing.assert_allclose(fitted.cohorts[0], global_week(past))
+
+
+def test_the_same_seed_gives_the_same_rhythm():
+    truth, _ = true_weeks(100, 40)
+    past = counted(truth, np.full(100, 30.0), 41)
+    one, two = (fit_rhythm(past, (past, past), seed=3, cohorts=(4,)) for _ in range(2))
+    np.testing.assert_array_equal(one.cohorts, two.cohorts)
+    assert (one.by_hour, one.by_day, one.by_slot) == (two.by_hour, two.by_day, two.by_slot)
+
+
+# --- the link ---------------------------------------------------------------------------------
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 10**6), st.floats(-3.0, 3.0))
+def test_more_attention_is_never_a_smaller_chance(seed, true_slope):
+    """Whatever the logs say, people who open only what is mailed at night included."""
+    rng = np.random.default_rng(seed)
+    n = 2 * MIN_SENDS
+    attention, level = rng.gamma(2.0, 0.5, n) + 0.01, rng.random((n, len(LEVEL)))
+    chance = 1 / (1 + np.exp(1.0 - true_slope * np.log(attention)))
+    link = fit_link(attention, level, (rng.random(n) < chance).astype(float), prior=SPEC.prior)
+
+    assert 0 < link.slope <= MAX_SLOPE
+    grid = np.tile(np.geomspace(1e-3, 20, 50), (3, 1))
+    p = link.predict(grid, level[:3])
+    assert np.all((p >= 0) & (p <= 1))
+    assert np.all(np.diff(p, axis=1) >= 0)
+
+
+def test_the_link_finds_a_slope_that_is_there():
+    rng = np.random.default_rng(1)
+    attention, level = rng.gamma(2.0, 0.5, 20_000) + 0.05, rng.random((20_000, len(LEVEL)))
+    chance = 1 / (1 + np.exp(2.0 - 0.7 * np.log(attention)))
+    engaged = (rng.random(20_000) < chance).astype(float)
+    link = fit_link(attention, level, engaged, prior=SPEC.prior)
+
+    assert link.basis == "engagement"
+    assert link.slope == pytest.approx(0.7, abs=0.1)
+    assert link.predict(attention[:, None], level).mean() == pytest.approx(engaged.mean(), abs=0.01)
+
+
+def test_too_few_mails_leave_the_prior_at_the_average_hour():
+    rng = np.random.default_rng(2)
+    n = MIN_SENDS - 1
+    link = fit_link(np.ones(n), rng.random((n, len(LEVEL))), np.ones(n), prior=SPEC.prior)
+    assert link.basis == "activity"
+    p = link.predict(np.ones((1, 1)), np.zeros((1, len(LEVEL))))
+    assert p[0, 0] == pytest.approx(SPEC.prior)
