@@ -3,15 +3,13 @@
 from pathlib import Path
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from serving.settings import DataSettings
 
 
-class Settings(BaseSettings):
+class Settings(DataSettings):
     """Settings of the pipelines, each from a variable `OPPORTUNE_<NAME>`."""
 
-    model_config = SettingsConfigDict(env_prefix="OPPORTUNE_")
-
-    data_dir: Path = Field(Path("var"), description="The directory that holds all data.")
     key_secret: SecretStr | None = Field(
         None, description="The secret that makes recipient keys of addresses (HMAC-SHA256)."
     )
@@ -20,11 +18,6 @@ class Settings(BaseSettings):
         "", description="MLflow's database or server; SQLite in the data directory when empty."
     )
     seed: int = Field(7, description="Decides every draw of a training.")
-
-    @property
-    def events_dir(self) -> Path:
-        """Where the event log lies."""
-        return self.data_dir / "events"
 
     @property
     def rejects_dir(self) -> Path:
@@ -37,16 +30,6 @@ class Settings(BaseSettings):
         return self.data_dir / "feast"
 
     @property
-    def online_file(self) -> Path:
-        """The packed online store."""
-        return self.data_dir / "online.sqlite"
-
-    @property
-    def models_dir(self) -> Path:
-        """Champions as serving reads them."""
-        return self.data_dir / "models"
-
-    @property
     def mlflow_uri(self) -> str:
         """MLflow's tracking URI, the embedded database unless told otherwise."""
         return self.tracking_uri or f"sqlite:///{(self.data_dir / 'mlflow.db').absolute()}"
@@ -57,12 +40,9 @@ class Settings(BaseSettings):
         return (self.data_dir / "mlflow-artifacts").absolute()
 
 
-class DemoSettings(BaseSettings):
+class DemoSettings(DataSettings):
     """What only the demo asks for."""
 
-    model_config = SettingsConfigDict(env_prefix="OPPORTUNE_", populate_by_name=True)
-
-    data_dir: Path = Field(Path("var"), description="The directory that holds all data.")
     demo_exit: bool = Field(
         default=False,
         validation_alias="DEMO_EXIT",

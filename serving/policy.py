@@ -89,9 +89,9 @@ def send_time(ask: Ask, prediction: Prediction, *, now: int) -> SendTime:
     start = max(now, ask.window_from or now)
     end = ask.window_to or start + DEFAULT_WINDOW_H * HOUR_US
     moments = _hours_between(start, end)
-    has_passed = not moments
-    if has_passed:  # a window that has closed is no reason not to send: now, and say so
-        moments = [now]
+    has_passed = end < start
+    if not moments:  # closed, or too short for a whole hour: as soon as allowed is no whole hour
+        moments = [start]
     slots = tuple(Slot(at, float(prediction.p_engage[_slot(at, zone)])) for at in moments)
     default = _default(ask, slots, zone, prediction.default_hour)
     best = max(slots, key=lambda slot: (slot.p, -slot.at))

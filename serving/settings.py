@@ -6,12 +6,34 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-class ServingSettings(BaseSettings):
-    """Settings of the service, each from a variable `OPPORTUNE_<NAME>`."""
+class DataSettings(BaseSettings):
+    """Where the data lie, for the service and the commands alike."""
 
-    model_config = SettingsConfigDict(env_prefix="OPPORTUNE_")
+    model_config = SettingsConfigDict(
+        env_prefix="OPPORTUNE_", env_ignore_empty=True, populate_by_name=True
+    )
 
     data_dir: Path = Field(Path("var"), description="The directory that holds all data.")
+
+    @property
+    def events_dir(self) -> Path:
+        """Where the event log lies."""
+        return self.data_dir / "events"
+
+    @property
+    def online_file(self) -> Path:
+        """The packed online store."""
+        return self.data_dir / "online.sqlite"
+
+    @property
+    def models_dir(self) -> Path:
+        """Champions as serving reads them."""
+        return self.data_dir / "models"
+
+
+class ServingSettings(DataSettings):
+    """Settings of the service, each from a variable `OPPORTUNE_<NAME>`."""
+
     host: str = Field("127.0.0.1", description="The address the service listens on.")
     port: int = Field(8080, description="The port the service listens on.", ge=0, le=65_535)
     mlflow_url: str = Field(
@@ -30,18 +52,3 @@ class ServingSettings(BaseSettings):
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("OPPORTUNE_MLFLOW_URL must begin with http:// or https://")
         return value.rstrip("/")
-
-    @property
-    def events_dir(self) -> Path:
-        """Where the event log lies."""
-        return self.data_dir / "events"
-
-    @property
-    def online_file(self) -> Path:
-        """The packed online store."""
-        return self.data_dir / "online.sqlite"
-
-    @property
-    def models_dir(self) -> Path:
-        """Champions on disk."""
-        return self.data_dir / "models"

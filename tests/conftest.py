@@ -1,6 +1,13 @@
-"""What every test shares: repeatable hypothesis runs, data beside the project, small bundles."""
+"""What every test shares: repeatable hypothesis runs, data beside the project, bundles, a world."""
 
+import fcntl
+import importlib.util
+import json
+import os
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -80,3 +87,112 @@ def bundle_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         export(exported, root / spec.name, report=report, about=about)
         folders[spec.name] = root / spec.name
     return folders
+
+
+@dataclass(frozen=True)
+class SmallWorld:
+    """Six hundred made-up people: log, states online, two versions of two models, champions.
+
+    Shared by all tests and never changed: `copy` it to write.
+    """
+
+    data_dir: Path
+    now: int
+    people: list[str]  # liveliest first
+    items: dict[str, list[str]]  # newest first, with topics
+
+    def copy(self, to: Path) -> "SmallWorld":
+        """The same world in a directory of one's own (MLflow's artifacts stay where they are)."""
+        shutil.copytree(self.data_dir, to)
+        return replace(self, data_dir=to)
+
+    @property
+    def candidates(self) -> list[dict[str, Any]]:
+        """Six items as a scoring call lists them."""
+        return [{"content_id": i, "topics": topics} for i, topics in list(self.items.items())[:6]]
+
+
+@pytest.fixture(scope="session")
+def small_world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
+    """Made once per run, whatever the number of workers: the first makes it, the others wait."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    data_dir, told = root / "small-world", root / "small-world.json"
+    with (root / "small-world.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            shutil.rmtree(data_dir, ignore_errors=True)
+            told.write_text(json.dumps(_make_world(data_dir)))
+    return SmallWorld(data_dir=data_dir, **json.loads(told.read_text()))
+
+
+@pytest.fixture(scope="session")
+def serving_image(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The Dockerfile's target `serving` with its packages installed; see test_dockerfile."""
+    file = Path(__file__).with_name("test_dockerfile.py")
+    spec = importlib.util.spec_from_file_location("dockerfile_replay", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    replay = module.Replay(tmp_path_factory.mktemp("serving"))
+    replay.replay("serving")
+    return replay
+
+
+def _make_world(data_dir: Path) -> dict[str, Any]:
+    """Everything the commands do, in their order; all of it real."""
+    # Imported here: only tests that ask for a world need Feast, MLflow and LightGBM.
+    import polars as pl  # noqa: PLC0415
+
+    from features.events.log import EventLog  # noqa: PLC0415
+    from features.events.schema import DAY_US  # noqa: PLC0415
+    from features.events.simulator import simulate, write_ndjson  # noqa: PLC0415
+    from features.feast_store import FeastStore  # noqa: PLC0415
+    from features.packed import PackedStore  # noqa: PLC0415
+    from models.mlflow_registry import MlflowRegistry  # noqa: PLC0415
+    from models.registry import ModelFolder  # noqa: PLC0415
+    from models.specs import SPECS  # noqa: PLC0415
+    from pipelines.ingest import ingest  # noqa: PLC0415
+    from pipelines.materialize import materialize  # noqa: PLC0415
+    from pipelines.promote import promote  # noqa: PLC0415
+    from pipelines.retrain import order_for, retrain  # noqa: PLC0415
+    from pipelines.settings import Settings  # noqa: PLC0415
+
+    now = 20_400 * DAY_US  # 2025-11-08, a Saturday
+    own = Settings(data_dir=data_dir, tracking_uri="", seed=7)
+    data_dir.mkdir()
+    events = simulate(seed=7, n_recipients=600, weeks=30, ends_at=now).events
+    write_ndjson(events, data_dir / "world.ndjson")
+    registry = MlflowRegistry(own.mlflow_uri, artifacts=own.artifacts_dir.as_uri())
+    folder = ModelFolder(own.models_dir)
+    with EventLog(own.events_dir) as log, PackedStore(own.online_file) as store:
+        ingest(
+            data_dir / "world.ndjson", log=log, mapping=None, rejects=data_dir / "rejects.ndjson",
+            received_at=now, progress=lambda _: None,
+        )  # fmt: skip
+        feast = FeastStore(own.feast_dir, online=own.online_file)
+        materialize(log=log, feast=feast, store=store, step=lambda _: None)
+        for seed, names in ((7, [s.name for s in SPECS]), (8, ["send_time", "churn"])):
+            order = order_for(
+                log, feast, as_of=now, seed=seed, horizon_days=None, step=lambda _: None
+            )
+            assert order is not None
+            for name in names:
+                retrain(name, order=order, registry=registry)
+                if seed == 7:
+                    promote(name, "candidate", registry=registry, folder=folder)
+    alive = events.filter(pl.col("type").is_in(["clicked", "purchased"]), actor="human")
+    people = alive.group_by("recipient_key").len().sort("len", "recipient_key", descending=True)
+    items = (
+        events.filter(pl.col("content_id") != "")
+        .group_by("content_id")
+        .agg(pl.col("topics").first(), pl.col("occurred_at").min().alias("since"))
+        .sort("since", "content_id", descending=True)
+    )
+    return {
+        "now": now,
+        "people": people["recipient_key"].to_list(),
+        "items": {item: list(topics) for item, topics, _ in items.iter_rows()},
+    }

@@ -147,14 +147,6 @@ def run(command: list[str], *, cwd: Path | None = None, env: dict[str, str] | No
     return result.stdout
 
 
-@pytest.fixture(scope="module")
-def serving_image(tmp_path_factory) -> Replay:
-    """The target `serving`, with its packages installed."""
-    replay = Replay(tmp_path_factory.mktemp("serving"))
-    replay.replay("serving")
-    return replay
-
-
 def in_image(replay: Replay, target: str, *command: str) -> str:
     """Run a command as the image would, in an empty directory outside the repository."""
     outside = replay.root / "outside"

@@ -36,7 +36,7 @@ def of_probabilities(
         losses = [metrics.log_loss(y[rows], p[rows]) for p in methods.values()]
         return np.array(values + [loss - losses[0] for loss in losses])
 
-    found = [_measured(estimate) for estimate in metrics.bootstrap(statistic, people)]
+    found = metrics.bootstrap(statistic, people)
     width, gains = len(measures), found[len(methods) * len(measures) :]
     blocks = [found[i * width : (i + 1) * width] for i in range(len(methods))]
     named = [dict(zip(measures, block, strict=True)) for block in blocks]
@@ -54,8 +54,7 @@ def of_values(
     """
     columns = [column for by_method in values.values() for column in by_method.values()]
     columns += list(gain.values())
-    estimates = metrics.mean_by_group(np.stack(columns, axis=1), people)
-    found = [_measured(estimate) for estimate in estimates]
+    found = metrics.mean_by_group(np.stack(columns, axis=1), people)
     n = len(gain)
     named = [{m: found[k * n + i] for k, m in enumerate(values)} for i in range(n)]
     return _rows(list(gain), named, found[len(values) * n :])
@@ -69,7 +68,3 @@ def _rows(
         for i, (method, measured, gain) in enumerate(zip(methods, measures, gains, strict=True))
     ]
     return rows[0], rows[1:]
-
-
-def _measured(estimate: metrics.Estimate) -> Measured:
-    return Measured(estimate.value, estimate.low, estimate.high)

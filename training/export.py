@@ -87,7 +87,8 @@ def on_thresholds(
         at = np.float32(threshold)
         base[3 * i, column] = at
         base[3 * i + 1, column] = np.nextafter(at, np.float32(-np.inf))
-        base[3 * i + 2, column] = np.nextafter(at, np.float32(np.inf))
+        with np.errstate(over="ignore"):  # above the largest float32 lies infinity
+            base[3 * i + 2, column] = np.nextafter(at, np.float32(np.inf))
     return base
 
 

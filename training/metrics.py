@@ -5,26 +5,14 @@ narrow. Percentile bootstrap, 95 %, fixed seed.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from models.report import Measured
+
 Floats = NDArray[np.float64]
-Measure = Callable[[Floats, Floats], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A number with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
 def auc(y: Floats, p: Floats) -> float:
@@ -70,7 +58,7 @@ def bootstrap(
     *,
     draws: int = 300,
     seed: int = 7,
-) -> list[Estimate]:
+) -> list[Measured]:
     """Intervals of a vector statistic of row numbers, resampling whole groups."""
     _, inverse = np.unique(np.asarray(groups), return_inverse=True)
     order = np.argsort(inverse, kind="stable")
@@ -83,10 +71,10 @@ def bootstrap(
         for _ in range(draws)
     ])  # fmt: skip
     low, high = np.nanpercentile(sampled, [2.5, 97.5], axis=0)
-    return [Estimate(*map(float, row)) for row in zip(point, low, high, strict=True)]
+    return [Measured(*map(float, row)) for row in zip(point, low, high, strict=True)]
 
 
-def mean_by_group(values: Floats, groups: Sequence[str], *, draws: int = 500) -> list[Estimate]:
+def mean_by_group(values: Floats, groups: Sequence[str], *, draws: int = 500) -> list[Measured]:
     """Means of the columns of `values` (n, m) with intervals; columns are resampled together."""
     _, inverse = np.unique(np.asarray(groups), return_inverse=True)
     n_groups = int(inverse.max()) + 1
@@ -99,4 +87,4 @@ def mean_by_group(values: Floats, groups: Sequence[str], *, draws: int = 500) ->
     sampled = (counts @ sums) / (counts @ size)[:, None]
     low, high = np.percentile(sampled, [2.5, 97.5], axis=0)
     point = sums.sum(axis=0) / size.sum()
-    return [Estimate(*map(float, row)) for row in zip(point, low, high, strict=True)]
+    return [Measured(*map(float, row)) for row in zip(point, low, high, strict=True)]

@@ -99,6 +99,21 @@ def test_every_split_gets_a_row_on_it_one_below_and_one_above(trees):
         assert float(on) == threshold  # floored: a float32 itself
 
 
+def test_a_split_on_being_missing_alone_is_exported_and_proven():
+    """LightGBM gives it a threshold beyond float32."""
+    rng = np.random.default_rng(8)
+    rows = rng.random((2_000, 1)).astype(np.float32)
+    rows[:500] = np.nan
+    y = np.isnan(rows[:, 0]).astype(float)
+    one = ModelSpec("toy", "recipient", ("x",), SPEC.outputs, 1.0, 0.5, "one column")
+    booster = fit_trees((rows, y), (rows, y), inputs=one.inputs, seed=1, learning_rate=0.3)
+    model = CalibratedTrees(booster, Platt(), one.inputs)
+
+    thresholds = model.thresholds()
+    prove(one, trees_graph(model, one), native_of(model), rows, thresholds=thresholds)
+    assert max(threshold for _, threshold in thresholds) == np.finfo(np.float32).max
+
+
 def unfloored_booster() -> tuple[lgb.Booster, np.ndarray]:
     """One split halfway between two neighbouring float32, nearer to the upper in float32."""
     low = np.float32(1.1)
@@ -140,7 +155,8 @@ def test_the_floor_is_the_largest_float32_not_above(value):
     found = float32_floor(value)
     assert found <= value
     assert float(np.float32(found)) == found
-    above = float(np.nextafter(np.float32(found), np.float32(np.inf)))
+    with np.errstate(over="ignore"):
+        above = float(np.nextafter(np.float32(found), np.float32(np.inf)))
     assert above > value or found == value
 
 

@@ -14,18 +14,13 @@ from numpy.typing import NDArray
 
 from features.events.schema import DAY_US
 from models.report import Report
-from models.runtime import Session
 from models.specs.churn import SPEC
 from training import comparison, labels, plots
 from training.baselines import base_rate, bgnbd_silence, logistic, recency_curve
-from training.calibration import Platt, fit_platt
 from training.dataset import fingerprint
-from training.errors import TooFewRowsError
-from training.export import prove
-from training.graphs import trees_graph
+from training.pointwise import Fitted, Labelled, fit_pointwise, require
 from training.recipe import Order, Trained, shown_day
-from training.splits import held_out, snapshots
-from training.trees import CalibratedTrees, fit_trees, raw_score
+from training.splits import snapshots
 
 HORIZONS: Final = (90.0, 56.0, 28.0, 14.0)
 SNAPSHOT_DAYS: Final = 28.0
@@ -47,49 +42,18 @@ def train(order: Order) -> Trained:
     spine, y = _labelled(order, horizon)
     newest = max(spine["at"].to_list(), default=0)
     is_test = (spine["at"] == newest).to_numpy()
-    for part, what in ((~is_test, "training rows"), (is_test, "test rows")):
-        rarer = int(min(y[part].sum(), (1 - y[part]).sum()))
-        if part.sum() < MIN_ROWS or rarer < MIN_OF_A_CLASS:
-            short = f"{what}, {rarer} of the rarer class"
-            raise TooFewRowsError(SPEC.name, rows=int(part.sum()), need=MIN_ROWS, what=short)
+    require(SPEC.name, y, is_test, rows=MIN_ROWS, rarer=MIN_OF_A_CLASS)
 
     order.step("features: joining the snapshots in Feast")
     names = list(dict.fromkeys([*SPEC.inputs, *RFM]))
     frame = order.data.recipient(spine, names)
     rows = np.ascontiguousarray(frame[:, : len(SPEC.inputs)])
-    recipients = spine["recipient_key"].to_list()
-
-    order.step("fitting trees")
-    held = held_out(recipients, share=0.2, salt=SPEC.name)
-    fit, stop = ~is_test & ~held, ~is_test & held
-    leaf = int(np.clip(fit.sum() / 50, 20, 200))
-    booster = fit_trees(
-        (rows[fit], y[fit]),
-        (rows[stop], y[stop]),
-        inputs=SPEC.inputs,
-        seed=order.seed,
-        min_data_in_leaf=leaf,
-    )
-    platt = fit_platt(raw_score(booster, rows[stop]), y[stop])
-    model = CalibratedTrees(booster, platt, SPEC.inputs)
-
-    order.step("export: proving the graph")
-    exported = prove(
-        SPEC,
-        trees_graph(model, SPEC),
-        lambda part: {SPEC.outputs[0].name: model.predict(part).astype(np.float32)[:, None]},
-        rows,
-        thresholds=model.thresholds(),
-    )
-    order.step("measuring the exported graph")
-    session = Session(exported.graph, SPEC)
-    scored = session.run(np.ascontiguousarray(rows[is_test]))
-    p = scored[SPEC.outputs[0].name][:, 0].astype(np.float64)
+    data = Labelled(rows, y, spine["recipient_key"].to_list(), is_test)
+    fitted = fit_pointwise(SPEC, order, data, leaves=50)
     table = dict(zip(names, frame.T.astype(np.float64), strict=True))
     others = _baselines(table, y, ~is_test, is_test, horizon)
-    people = [key for key, test in zip(recipients, is_test, strict=True) if test]
-    methods = {"LightGBM, calibrated": p, **others}
-    row, beside = comparison.of_probabilities(y[is_test], methods, people)
+    methods = {"LightGBM, calibrated": fitted.p, **others}
+    row, beside = comparison.of_probabilities(y[is_test], methods, data.people_of_test)
     report = Report(
         model=SPEC.name,
         as_of=shown_day(order.as_of),
@@ -98,19 +62,21 @@ def train(order: Order) -> Trained:
         gain_of="log loss",
         row=row,
         baselines=beside,
-        parity=exported.parity,
-        facts=_facts(spine, y, is_test, platt, booster.num_trees(), horizon),
-        notes=_notes(y, p, is_test),
+        parity=fitted.exported.parity,
+        facts=_facts(spine, data, fitted, horizon),
+        notes=_notes(y[is_test], fitted.p),
     )
     pictures = {
-        "calibration.png": plots.calibration(y[is_test], p, title="churn: predicted and observed"),
+        "calibration.png": plots.calibration(
+            y[is_test], fitted.p, title="churn: predicted and observed"
+        ),
         "baselines.png": plots.baselines(report, "log loss"),
-        "importance.png": plots.importance(model.importance()),
+        "importance.png": plots.importance(fitted.model.importance()),
     }
     about = {
         "as_of": shown_day(order.as_of),
-        "trained_rows": int(fit.sum()),
-        "prior": float(np.round(y[fit].mean(), 6)),
+        "trained_rows": fitted.n_fit,
+        "prior": fitted.base_rate,
         "fingerprint": fingerprint(spine, rows, y),
         "label": f"no human engagement for {horizon:g} days, or an opt-out",
         "horizon_days": horizon,
@@ -118,12 +84,12 @@ def train(order: Order) -> Trained:
     parameters = {
         "horizon_days": horizon,
         "seed": order.seed,
-        "min_data_in_leaf": leaf,
-        "trees": booster.num_trees(),
-        "platt_slope": round(platt.slope, 4),
-        "platt_intercept": round(platt.intercept, 4),
+        "min_data_in_leaf": fitted.min_data_in_leaf,
+        "trees": fitted.model.booster.num_trees(),
+        "platt_slope": round(fitted.model.platt.slope, 4),
+        "platt_intercept": round(fitted.model.platt.intercept, 4),
     }
-    return Trained(exported, report, about, parameters, pictures)
+    return Trained(fitted.exported, report, about, parameters, pictures)
 
 
 def _horizon(order: Order) -> float:
@@ -177,30 +143,23 @@ def _baselines(
     }
 
 
-def _facts(
-    spine: pl.DataFrame,
-    y: Floats,
-    is_test: NDArray[np.bool_],
-    platt: Platt,
-    trees: int,
-    horizon: float,
-) -> dict[str, str]:
+def _facts(spine: pl.DataFrame, data: Labelled, fitted: Fitted, horizon: float) -> dict[str, str]:
     dates = ", ".join(shown_day(at)[:10] for at in sorted(spine["at"].unique()))
+    earlier, platt = data.y[~data.is_test], fitted.model.platt
     return {
         "horizon": f"{horizon:g} days",
         "snapshots": dates,
-        "training rows": f"{(~is_test).sum()}, {y[~is_test].mean():.1%} silent",
-        "trees": str(trees),
+        "training rows": f"{len(earlier)}, {earlier.mean():.1%} silent",
+        "trees": str(fitted.model.booster.num_trees()),
         "Platt": f"slope {platt.slope:.3f}, intercept {platt.intercept:+.3f}",
     }
 
 
-def _notes(y: Floats, p: Floats, is_test: NDArray[np.bool_]) -> list[str]:
-    shift = float(p.mean() - y[is_test].mean())
+def _notes(y: Floats, p: Floats) -> list[str]:
     notes = ["Risk says who is leaving, not whom a mail would keep."]
-    if abs(shift) > 0.03:
+    if abs(float(p.mean() - y.mean())) > 0.03:
         notes.append(
             f"The base rate moved between training and test (predicted {p.mean():.1%}, observed "
-            f"{y[is_test].mean():.1%}); a season does that. The order of risks is not concerned."
+            f"{y.mean():.1%}); a season does that. The order of risks is not concerned."
         )
     return notes

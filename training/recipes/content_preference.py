@@ -5,8 +5,6 @@ probability where the log says what was shown, and by rank among the popular ite
 only says what was chosen; popularity and the person's own decayed interest stand beside it.
 """
 
-from dataclasses import replace
-from math import log
 from typing import Final
 
 import numpy as np
@@ -17,19 +15,13 @@ from features.definitions.content import VIEW as CONTENT
 from features.definitions.content import chosen
 from features.spec import DAY, Decayed
 from models.report import Report, Row
-from models.runtime import Session
 from models.specs.content_preference import AFFINITY_INPUTS, RECIPIENT_INPUTS, SPEC
 from training import comparison, metrics, plots
 from training.baselines import base_rate, logistic
-from training.calibration import fit_platt
 from training.choices import Choices, choices
 from training.dataset import fingerprint
-from training.errors import TooFewRowsError
-from training.export import prove
-from training.graphs import trees_graph
+from training.pointwise import Labelled, fit_pointwise, require
 from training.recipe import Order, Trained, shown_day
-from training.splits import held_out
-from training.trees import CalibratedTrees, fit_trees, raw_score
 
 MIN_ROWS, MIN_POSITIVES = 1_000, 50
 WARM_DAYS: Final = 28.0
@@ -47,11 +39,7 @@ def train(order: Order) -> Trained:
     made = choices(order.data, as_of=order.as_of, seed=order.seed)
     spine, y = made.spine, made.spine["y"].to_numpy()
     is_test = spine["is_test"].to_numpy()
-    for part, what in ((~is_test, "training rows"), (is_test, "test rows")):
-        positives = int(y[part].sum())
-        if part.sum() < MIN_ROWS or positives < MIN_POSITIVES:
-            short = f"{what}, {positives} of them chosen"
-            raise TooFewRowsError(SPEC.name, rows=int(part.sum()), need=MIN_ROWS, what=short)
+    require(SPEC.name, y, is_test, rows=MIN_ROWS, rarer=MIN_POSITIVES)
 
     order.step("features: joining candidates in Feast")
     rows = np.ascontiguousarray(
@@ -64,36 +52,11 @@ def train(order: Order) -> Trained:
             axis=1,
         )
     )
-    order.step("fitting trees")
-    recipients = spine["recipient_key"].to_list()
-    held = held_out(recipients, share=0.2, salt=SPEC.name)
-    fit, stop = ~is_test & ~held, ~is_test & held
-    booster = fit_trees(
-        (rows[fit], y[fit]),
-        (rows[stop], y[stop]),
-        inputs=SPEC.inputs,
-        seed=order.seed,
-        min_data_in_leaf=int(np.clip(fit.sum() / 200, 20, 200)),
-    )
-    platt = fit_platt(raw_score(booster, rows[stop]), y[stop])
-    platt = replace(platt, intercept=platt.intercept + log(made.kept))
-    model = CalibratedTrees(booster, platt, SPEC.inputs)
-
-    order.step("export: proving the graph")
-    exported = prove(
-        SPEC,
-        trees_graph(model, SPEC),
-        lambda part: {SPEC.outputs[0].name: model.predict(part).astype(np.float32)[:, None]},
-        rows,
-        thresholds=model.thresholds(),
-    )
-    order.step("measuring the exported graph")
-    session = Session(exported.graph, SPEC)
-    scored = session.run(np.ascontiguousarray(rows[is_test]))
-    p = scored[SPEC.outputs[0].name][:, 0].astype(np.float64)
+    data = Labelled(rows, y, spine["recipient_key"].to_list(), is_test)
+    fitted = fit_pointwise(SPEC, order, data, leaves=200, kept=made.kept)
     is_shown = made.kept == 1.0
     compare = _by_probability if is_shown else _by_rank
-    row, beside = compare(spine, rows.astype(np.float64), y, is_test, p)
+    row, beside = compare(spine, rows.astype(np.float64), y, is_test, fitted.p)
     report = Report(
         model=SPEC.name,
         as_of=shown_day(order.as_of),
@@ -102,37 +65,37 @@ def train(order: Order) -> Trained:
         gain_of="log loss" if is_shown else "NDCG@10",
         row=row,
         baselines=beside,
-        parity=exported.parity,
+        parity=fitted.exported.parity,
         facts={
             "training rows": f"{(~is_test).sum()}, {y[~is_test].mean():.2%} chosen",
-            "trees": str(booster.num_trees()),
+            "trees": str(fitted.model.booster.num_trees()),
             "label": made.label,
         },
         notes=_notes(made),
     )
     pictures = {
         "calibration.png": plots.calibration(
-            y[is_test], p, title="content: predicted and observed"
+            y[is_test], fitted.p, title="content: predicted and observed"
         ),
         "baselines.png": plots.baselines(report, next(iter(row.measures))),
-        "importance.png": plots.importance(model.importance()),
+        "importance.png": plots.importance(fitted.model.importance()),
     }
     about = {
         "as_of": shown_day(order.as_of),
-        "trained_rows": int(fit.sum()),
-        "prior": float(np.round(y[fit].mean() * made.kept, 6)),
+        "trained_rows": fitted.n_fit,
+        "prior": fitted.base_rate,
         "fingerprint": fingerprint(spine, rows, y),
         "label": made.label,
         "basis": "shown" if is_shown else "chosen",
     }
     parameters = {
         "seed": order.seed,
-        "trees": booster.num_trees(),
-        "platt_slope": round(platt.slope, 4),
-        "platt_intercept": round(platt.intercept, 4),
+        "trees": fitted.model.booster.num_trees(),
+        "platt_slope": round(fitted.model.platt.slope, 4),
+        "platt_intercept": round(fitted.model.platt.intercept, 4),
         "basis": about["basis"],
     }
-    return Trained(exported, report, about, parameters, pictures)
+    return Trained(fitted.exported, report, about, parameters, pictures)
 
 
 def _by_probability(

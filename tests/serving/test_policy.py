@@ -1,0 +1,204 @@
+"""Laws of the decision: hours that exist, inside the window, moved only for a reason."""
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.candidates import Candidate
+from features.events.schema import DAY_US, HOUR_US, SECOND_US
+from serving import policy
+from serving.asks import Ask, Prediction
+from serving.fallback import FallbackReason
+from serving.policy import Band, Binding, ReasonCode, ZoneSource
+
+MINUTE_US = 60 * SECOND_US
+NOW = int(datetime(2026, 3, 2, 9, 30, tzinfo=UTC).timestamp()) * SECOND_US
+ZONES = (
+    "Europe/Berlin", "America/New_York", "America/St_Johns", "Australia/Lord_Howe",
+    "Asia/Kolkata", "Asia/Kathmandu", "Africa/Casablanca", "America/Santiago",
+    "Pacific/Chatham", "Pacific/Kiritimati", "Etc/GMT+12",
+)  # fmt: skip
+
+
+@cache
+def changes(zone: str) -> list[int]:
+    """Moments of 2026 and 2027 at which the zone's offset changes; two ordinary ones without."""
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    hours = [begin + timedelta(hours=n) for n in range(2 * 366 * 24)]
+    offsets = [hour.astimezone(ZoneInfo(zone)).utcoffset() for hour in hours]
+    found = [hours[n] for n in range(1, len(hours)) if offsets[n] != offsets[n - 1]]
+    found = found or [datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)]
+    return [int(moment.timestamp()) * SECOND_US for moment in found]
+
+
+def said(chances=None, *, active=50.0, zone="", offset=None, items=(), features=None) -> Prediction:
+    week = np.full(168, 0.1, np.float32) if chances is None else np.asarray(chances, np.float32)
+    return Prediction(
+        p_engage=week,
+        activity=np.full(168, 1 / 168, np.float32),
+        p_churn=0.2,
+        horizon_days=90.0,
+        p_items=np.asarray(items, np.float32),
+        default_hour=34,
+        features={"active_total": active} if features is None else features,
+        zone=zone,
+        zone_offset_min=offset or 0,
+        has_offset=offset is not None,
+        newest_at=NOW,
+        reasons=dict.fromkeys(("send_time", "churn", "content_preference"), FallbackReason.NONE),
+    )
+
+
+def hour_of_week(at: int, zone: str) -> int:
+    local = datetime.fromtimestamp(at // SECOND_US, UTC).astimezone(ZoneInfo(zone))
+    return local.weekday() * 24 + local.hour
+
+
+WEEKS = st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng(seed).random(168))
+WINDOWS = st.tuples(st.integers(-40 * 60, 40 * 60), st.integers(0, 60 * 200))
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@given(window=WINDOWS, week=WEEKS, which=st.integers(0, 3))
+def test_around_a_clock_change_no_hour_is_lost_doubled_or_misplaced(zone, window, week, which):
+    nights = changes(zone)
+    begin = nights[which % len(nights)] + window[0] * MINUTE_US
+    end = begin + window[1] * MINUTE_US
+    ask = Ask("r", timezone=zone, window_from=begin, window_to=end)
+    chosen = policy.send_time(ask, said(week), now=begin - DAY_US)
+    moments = [slot.at for slot in chosen.slots]
+    whole = [at for at in range(begin // HOUR_US * HOUR_US, end + 1, HOUR_US) if at >= begin]
+    if whole:
+        assert moments == whole[:168]
+    else:
+        assert len(moments) == 1
+    assert begin <= min(moments) <= chosen.best.at <= max(moments) <= end
+    assert {chosen.best, chosen.default} <= set(chosen.slots)
+    for slot in chosen.slots:
+        assert slot.p == np.float32(week[hour_of_week(slot.at, zone)])
+        shown = datetime.fromisoformat(policy.shown(slot.at, chosen.zone))
+        assert shown == datetime.fromtimestamp(slot.at // SECOND_US, UTC)
+
+
+@given(st.integers(-12 * 60, 14 * 60), WEEKS)
+def test_an_offset_alone_is_a_clock_too(offset, week):
+    chosen = policy.send_time(Ask("r"), said(week, offset=offset), now=NOW)
+    assert chosen.zone_source is ZoneSource.OFFSET
+    for slot in chosen.slots:
+        local = datetime.fromtimestamp(slot.at // SECOND_US, UTC) + timedelta(minutes=offset)
+        assert slot.p == np.float32(week[local.weekday() * 24 + local.hour])
+
+
+def test_the_clock_is_the_senders_then_the_events_then_utc():
+    both = said(zone="Asia/Tokyo", offset=540)
+    asked = policy.send_time(Ask("r", timezone="Europe/Berlin"), both, now=NOW)
+    assert (asked.zone_name, asked.zone_source) == ("Europe/Berlin", ZoneSource.REQUEST)
+    known = policy.send_time(Ask("r"), both, now=NOW)
+    assert (known.zone_name, known.zone_source) == ("Asia/Tokyo", ZoneSource.EVENTS)
+    odd = policy.send_time(Ask("r"), said(zone="No/Where"), now=NOW)
+    assert (odd.zone_name, odd.zone_source) == ("UTC", ZoneSource.UNKNOWN)
+
+
+@given(st.integers(1, 10**6), st.integers(0, 10**6), WEEKS)
+def test_a_window_that_has_passed_is_answered_now_and_says_so(passed, length, week):
+    end = NOW - passed * SECOND_US
+    ask = Ask("r", window_from=end - length * SECOND_US, window_to=end)
+    chosen = policy.send_time(ask, said(week), now=NOW)
+    assert chosen.best.at == chosen.default.at == NOW
+    assert chosen.binding is Binding.WINDOW_PASSED
+
+
+@given(st.integers(0, 59), st.integers(0, 59), st.integers(1, 500))
+def test_a_window_within_one_hour_that_lies_ahead_has_not_passed(first, last, ahead):
+    hour = NOW // HOUR_US * HOUR_US + ahead * HOUR_US
+    begin, end = sorted((hour + first * MINUTE_US, hour + last * MINUTE_US))
+    chosen = policy.send_time(Ask("r", window_from=begin, window_to=end), said(), now=NOW)
+    assert begin <= chosen.best.at <= end
+    assert chosen.binding is not Binding.WINDOW_PASSED
+
+
+@given(WEEKS, st.floats(0, 2.9), st.integers(-100, 100))
+def test_little_evidence_keeps_the_senders_hour(week, active, hours):
+    ask = Ask("r", default_at=NOW + hours * HOUR_US)
+    chosen = policy.send_time(ask, said(week, active=active), now=NOW)
+    assert chosen.best == chosen.default
+    assert chosen.binding in {Binding.LITTLE_EVIDENCE, Binding.NONE}
+    nearest = min(chosen.slots, key=lambda slot: abs(slot.at - ask.default_at))
+    assert abs(chosen.default.at - ask.default_at) == abs(nearest.at - ask.default_at)
+
+
+@given(WEEKS, st.integers(0, 24))
+def test_the_hour_is_moved_for_a_gain_of_one_percent_and_not_for_less(week, hours):
+    ask = Ask("r", default_at=NOW + hours * HOUR_US)
+    chosen = policy.send_time(ask, said(week), now=NOW)
+    top = max(chosen.slots, key=lambda slot: slot.p)
+    if top.p >= chosen.default.p * 1.01:
+        assert chosen.best == top
+    else:
+        assert chosen.best == chosen.default
+    flat = policy.send_time(ask, said(0.1 + 0.0009 * week), now=NOW)
+    assert flat.best == flat.default
+    assert flat.binding in {Binding.LITTLE_GAIN, Binding.NONE}
+
+
+def test_of_equal_hours_the_first_is_taken():
+    week = np.full(168, 0.1)
+    week[[hour_of_week(NOW + HOUR_US * n, "UTC") for n in (5, 9, 14)]] = 0.5
+    chosen = policy.send_time(Ask("r", default_at=NOW), said(week), now=NOW)
+    assert chosen.best.at == (NOW // HOUR_US + 5) * HOUR_US
+
+
+def test_a_window_that_hides_a_better_hour_is_named():
+    week = np.full(168, 0.1)
+    week[hour_of_week(NOW + 48 * HOUR_US, "UTC")] = 0.5
+    ask = Ask("r", window_from=NOW, window_to=NOW + 8 * HOUR_US)
+    assert policy.send_time(ask, said(week), now=NOW).binding is Binding.WINDOW
+
+
+@given(st.text(max_size=20), st.text(min_size=1, max_size=20), WEEKS)
+def test_the_decision_is_the_same_however_often_a_mail_is_rendered(send, key, week):
+    ask = Ask(key, send_id=send)
+    again = Ask(key, send_id=send, timezone="Asia/Tokyo", candidates=(Candidate("a"),))
+    assert policy.decision_id(ask) == policy.decision_id(again)
+    assert policy.decision_id(ask) != policy.decision_id(Ask(key + "x", send_id=send))
+    assert policy.decision_id(ask) != policy.decision_id(Ask(key, send_id=send + "x"))
+    first = policy.send_time(ask, said(week), now=NOW)
+    assert policy.send_time(ask, said(week), now=NOW) == first
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=20).map(sorted))
+def test_a_higher_risk_is_never_a_lower_band(risks):
+    order = list(Band)
+    places = [order.index(policy.band(risk)) for risk in risks]
+    assert places == sorted(places)
+    assert [policy.band(p) for p in (0.0, 0.34999, 0.35, 0.64999, 0.65, 1.0)] == [
+        Band.LOW, Band.LOW, Band.MEDIUM, Band.MEDIUM, Band.HIGH, Band.HIGH,
+    ]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from([0.0, 0.01, 0.02, 0.5, 1.0]), max_size=30))
+def test_a_ranking_is_the_candidates_best_first_and_ties_as_asked(chances):
+    ask = Ask("r", candidates=tuple(Candidate(f"c{n:02}") for n in range(len(chances))))
+    ranked = policy.ranking(ask, said(items=chances))
+    by_name = {f"c{n:02}": np.float32(chance) for n, chance in enumerate(chances)}
+    assert dict(ranked) == by_name
+    assert ranked == sorted(ranked, key=lambda row: (-row[1], row[0]))
+
+
+def test_what_stands_out_needs_features():
+    assert policy.reason_codes({}) == []
+    features = {
+        "active_total": 9.0, "active_velocity_hl30d_hl120d": -0.4, "cart_added_pending": 1.0,
+        "days_since_active": 61.0, "days_since_first_active": np.nan, "days_since_opted_out": 2.0,
+    }  # fmt: skip
+    found = policy.reason_codes(features)
+    assert found == [
+        ReasonCode.CADENCE_SLOWING, ReasonCode.CART_PENDING, ReasonCode.LONG_SILENCE,
+        ReasonCode.OPTED_OUT,
+    ]  # fmt: skip
+    assert ReasonCode.CADENCE_SLOWING not in policy.reason_codes(features | {"active_total": 1.0})

@@ -1,0 +1,108 @@
+"""What the pointwise models share: fit trees, calibrate, export, prove, score the test rows.
+
+A fifth of the recipients is held out of the fit: they stop it and calibrate it. The test rows
+are later than both and are scored by the exported graph.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import log
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.runtime import Session
+from models.spec import ModelSpec
+from training.calibration import fit_platt
+from training.errors import TooFewRowsError
+from training.export import Exported, prove
+from training.graphs import trees_graph
+from training.recipe import Order
+from training.splits import held_out
+from training.trees import CalibratedTrees, fit_trees, raw_score
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Inputs (n, n_inputs), labels, recipients and which rows are the test, all in one order."""
+
+    rows: Rows
+    y: Floats
+    recipients: Sequence[str]
+    is_test: NDArray[np.bool_]
+
+    @property
+    def people_of_test(self) -> list[str]:
+        """The recipients of the test rows."""
+        return [key for key, test in zip(self.recipients, self.is_test, strict=True) if test]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A proven model, its answers for the test rows, and what it was fitted on."""
+
+    model: CalibratedTrees
+    exported: Exported
+    p: Floats
+    n_fit: int
+    base_rate: float
+    min_data_in_leaf: int
+
+
+def require(name: str, y: Floats, is_test: NDArray[np.bool_], *, rows: int, rarer: int) -> None:
+    """Refuse data that cannot be fitted and measured.
+
+    Raises:
+        TooFewRowsError: Training or test have fewer than `rows` rows, or than `rarer` of a class.
+    """
+    for part, what in ((~is_test, "training rows"), (is_test, "test rows")):
+        found = int(min(y[part].sum(), (1 - y[part]).sum()))
+        if part.sum() < rows or found < rarer:
+            short = f"{what}, {found} of the rarer class"
+            raise TooFewRowsError(name, rows=int(part.sum()), need=rows, what=short)
+
+
+def fit_pointwise(
+    spec: ModelSpec, order: Order, data: Labelled, *, leaves: int, kept: float = 1.0
+) -> Fitted:
+    """Fit, calibrate, export and prove one model.
+
+    Args:
+        leaves: The rows of a leaf are at least the training rows over this (20 to 200).
+        kept: Share of the negatives that the training rows hold; put right in the intercept.
+
+    Raises:
+        ParityError: The exported graph and the estimator disagree.
+    """
+    order.step("fitting trees")
+    held = held_out(data.recipients, share=0.2, salt=spec.name)
+    fit, stop = ~data.is_test & ~held, ~data.is_test & held
+    leaf = int(np.clip(fit.sum() / leaves, 20, 200))
+    booster = fit_trees(
+        (data.rows[fit], data.y[fit]),
+        (data.rows[stop], data.y[stop]),
+        inputs=spec.inputs,
+        seed=order.seed,
+        min_data_in_leaf=leaf,
+    )
+    platt = fit_platt(raw_score(booster, data.rows[stop]), data.y[stop])
+    platt = replace(platt, intercept=platt.intercept + log(kept))
+    model = CalibratedTrees(booster, platt, spec.inputs)
+    output = spec.outputs[0].name
+
+    order.step("export: proving the graph")
+    exported = prove(
+        spec,
+        trees_graph(model, spec),
+        lambda part: {output: model.predict(part).astype(np.float32)[:, None]},
+        data.rows,
+        thresholds=model.thresholds(),
+    )
+    order.step("measuring the exported graph")
+    scored = Session(exported.graph, spec).run(np.ascontiguousarray(data.rows[data.is_test]))
+    p = scored[output][:, 0].astype(np.float64)
+    base = float(np.round(data.y[fit].mean() * kept, 6))
+    return Fitted(model, exported, p, int(fit.sum()), base, leaf)
