@@ -18,9 +18,11 @@ from features.decay import NEVER_AT
 from features.definitions.affinity import Affinity
 from features.events.schema import HOUR_US
 from features.kernel import scan, scan_one, tables_of
-from features.layout import ACTOR_CODE, HOUR_MEMORY, TYPE_CODE, Layout
+from features.layout import ACTOR_CODE, HOUR_MEMORY, N_ACTORS, TYPE_CODE, Layout
 from features.spec import key_hash
 from features.state import TOTAL_KEY, State
+
+_HOURS = 2**24  # more hours than there are until the year 3880
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +42,30 @@ class EventTable:
 
 def event_table(events: pl.LazyFrame, *, key: str, layout: Layout) -> EventTable:
     """Sort a log by entity and by when each event was known; `key` names the entity's column."""
-    codes = {
-        f"{kind.value}/{actor.value}": TYPE_CODE[kind] + ACTOR_CODE[actor]
-        for kind in TYPE_CODE
-        for actor in ACTOR_CODE
-    }
-    active = [code for code in codes.values() if layout.is_active[code]]
+    active = [code for code, is_active in enumerate(layout.is_active.tolist()) if is_active]
     coded = (
         events.filter(pl.col(key) != "")
         .select(
-            pl.col(key).alias("key"),
+            pl.col(key).cast(pl.Categorical).alias("key"),
             "offset",
             "occurred_at",
             pl.max_horizontal("occurred_at", "received_at").alias("known_at"),
-            pl.concat_str("type", "actor", separator="/")
-            .replace_strict(codes, return_dtype=pl.UInt8)
-            .alias("code"),
+            _code().alias("code"),
             pl.col("value").fill_null(float("nan")),
             ((pl.col("occurred_at") + _offset_us()) // HOUR_US).alias("hour"),
         )
         .collect()
     )
-    keys = coded["key"].unique().sort()
+    # Keys get numbers in their order: a few texts are sorted, not millions of rows.
+    keys = coded["key"].unique().cast(pl.String).sort()
     numbers = pl.DataFrame({"key": keys, "number": np.arange(len(keys), dtype=np.int64)})
+    numbers = numbers.with_columns(pl.col("key").cast(pl.Categorical))
     table = coded.join(numbers, on="key", how="left").sort("number", "known_at", "offset")
+    # The first known event of an hour opens it; all others look like hours of their own.
+    hour = pl.col("number") * _HOURS + pl.col("hour")
     is_active = pl.col("code").is_in(active)
-    opens = is_active & pl.struct("number", "hour", is_active.alias("on")).is_first_distinct()
-    table = table.with_columns(pl.when(opens).then("hour").otherwise(-1).alias("hour"))
+    opens = pl.when(is_active).then(hour).otherwise(-pl.col("offset")).is_first_distinct()
+    table = table.with_columns(pl.when(is_active & opens).then("hour").otherwise(-1).alias("hour"))
     names = ("number", "known_at", "occurred_at", "code", "value", "hour")
     columns = tuple(table[name].to_numpy() for name in names)
     return EventTable(keys, columns, table["offset"].to_numpy())
@@ -86,14 +85,12 @@ def read_at(table: EventTable, spine: pl.DataFrame, layout: Layout) -> Reading:
         .with_columns(pl.col("number").fill_null(len(table.keys)))
         .sort("number", "at")
     )
-    at = rows["at"].to_numpy()
-    values = np.zeros((len(rows), layout.n_slots))
+    asked = tuple(rows[name].cast(pl.Int64).to_numpy() for name in ("number", "at", "row"))
+    values = np.empty((len(rows), layout.n_slots))
     last = np.empty((len(rows), len(layout.channels)), np.int64)
     first = np.empty_like(last)
-    scan(table.columns, tables_of(layout), rows["number"].to_numpy(), at, (values, last, first))
-    back = np.empty(len(rows), np.int64)
-    back[rows["row"].to_numpy()] = np.arange(len(rows))
-    return Reading(at[back], values[back], last[back], first[back])
+    scan(table.columns, tables_of(layout), asked, (values, last, first))
+    return Reading(spine["at"].cast(pl.Int64).to_numpy(), values, last, first)
 
 
 def affinity_events(events: pl.LazyFrame, *, layout: Layout, affinity: Affinity) -> pl.DataFrame:
@@ -202,6 +199,13 @@ def states(
                 zone=zone or "",
             ),
         )
+
+
+def _code() -> pl.Expr:
+    """The number of an event's type and actor, as `layout.code_of` gives it."""
+    kinds = pl.col("type").cast(pl.Enum([kind.value for kind in TYPE_CODE])).to_physical()
+    actors = pl.col("actor").cast(pl.Enum([actor.value for actor in ACTOR_CODE])).to_physical()
+    return (kinds.cast(pl.UInt8) * N_ACTORS + actors.cast(pl.UInt8)).cast(pl.UInt8)
 
 
 def _offset_us() -> pl.Expr:

@@ -36,6 +36,7 @@ def tables_of(layout: Layout) -> tuple[Array, ...]:
         slot_start[code + 1] = len(slots)
         channel_start[code + 1] = len(channels)
     rhythm = layout.n_counters if layout.has_rhythm else -1
+    spans, span_of = np.unique(layout.half_lives_s, return_inverse=True)
     return (
         layout.half_lives_s,
         slot_start,
@@ -45,15 +46,20 @@ def tables_of(layout: Layout) -> tuple[Array, ...]:
         np.array(channels, np.int64),
         layout.active_slots,
         np.array([rhythm, layout.renorm_us], np.int64),
+        spans,
+        span_of.astype(np.int64),
     )
 
 
 @njit(cache=True, inline="always")
-def _shift(sums: Array, half_lives: Array, age_us: int) -> None:
+def _faded(sums: Array, age_us: int, tables: Any, factors: Array, out: Array) -> None:
+    """The sums after some time, into `out`: one power per half-life, not one per slot."""
+    spans, span_of = tables[8], tables[9]
+    for span in range(spans.shape[0]):
+        factors[span] = np.exp2(-(age_us * _PER_US) / spans[span])
     for slot in range(sums.shape[0]):
-        if sums[slot] != 0.0:
-            value = sums[slot] * 2.0 ** (-(age_us * _PER_US) / half_lives[slot])
-            sums[slot] = value if abs(value) >= FLOOR else 0.0
+        value = sums[slot] * factors[span_of[slot]]
+        out[slot] = value if abs(value) >= FLOOR else 0.0
 
 
 @njit(cache=True, inline="always")
@@ -62,23 +68,24 @@ def _apply_hour(hour: int, at: int, tables: Any, sums: Array) -> None:
     age_s = (hour * HOUR_US - at) * _PER_US
     for j in range(active_slots.shape[0]):
         slot = active_slots[j]
-        sums[slot] += 2.0 ** (age_s / half_lives[slot])
+        sums[slot] += np.exp2(age_s / half_lives[slot])
     if limits[0] >= 0:
         slot = limits[0] + (hour + MONDAY_SHIFT) % HOURS_PER_WEEK
-        sums[slot] += 2.0 ** (age_s / half_lives[slot])
+        sums[slot] += np.exp2(age_s / half_lives[slot])
 
 
 @njit(cache=True, inline="always")
 def _apply(i: int, events: Any, tables: Any, state: Any, at: int) -> int:
-    """Take event `i` into the state (sums, last, first); returns the sums' own time."""
-    sums, last, first = state
+    """Take event `i` into the state (sums, last, first, room); returns the sums' own time."""
+    sums, last, first, factors = state
     _, _, occurred, code, value, hour = events
-    half_lives, slot_start, slots, by_value, channel_start, channels, _, limits = tables
+    half_lives, slot_start, slots, by_value, channel_start, channels = tables[:6]
+    limits = tables[7]
     t = occurred[i]
     if at == _NEVER:
         at = t
     elif t - at > limits[1]:
-        _shift(sums, half_lives, t - at)
+        _faded(sums, t - at, tables, factors, sums)
         at = t
     age_s = (t - at) * _PER_US
     c = code[i]
@@ -86,7 +93,7 @@ def _apply(i: int, events: Any, tables: Any, state: Any, at: int) -> int:
         slot = slots[j]
         amount = value[i] if by_value[j] else 1.0
         if not np.isnan(amount):
-            sums[slot] += amount * 2.0 ** (age_s / half_lives[slot])
+            sums[slot] += amount * np.exp2(age_s / half_lives[slot])
     for j in range(channel_start[c], channel_start[c + 1]):
         channel = channels[j]
         last[channel] = max(last[channel], t)
@@ -97,7 +104,7 @@ def _apply(i: int, events: Any, tables: Any, state: Any, at: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def scan(events: Any, tables: Any, row_key: Array, row_at: Array, out: Any) -> None:
+def scan(events: Any, tables: Any, rows: Any, out: Any) -> None:
     """Read states at many moments in one pass.
 
     Args:
@@ -105,13 +112,14 @@ def scan(events: Any, tables: Any, row_key: Array, row_at: Array, out: Any) -> N
             known_at, occurred_at int64, code uint8, value float64, hour int64 (the local hour
             that this event is the first known of, else -1).
         tables: Of `tables_of`.
-        row_key: Shape (n_rows,), sorted together with `row_at`.
-        row_at: Shape (n_rows,); a row sees the events with known_at < row_at.
-        out: values (n_rows, n_slots) as of row_at, last and first (n_rows, n_channels).
+        rows: Three int64 arrays of shape (n_rows,), sorted by (key, moment): key, moment (a
+            row sees the events with known_at before it) and its place in `out`.
+        out: values (n_rows, n_slots) as of the moment, last and first (n_rows, n_channels).
     """
     key, known = events[0], events[1]
-    half_lives = tables[0]
+    row_key, row_at, place = rows
     values, lasts, firsts = out
+    factors = np.empty(tables[8].shape[0])
     n_slots, n_channels = values.shape[1], lasts.shape[1]
     sums = np.zeros(n_slots)
     last = np.full(n_channels, _NEVER, np.int64)
@@ -127,18 +135,11 @@ def scan(events: Any, tables: Any, row_key: Array, row_at: Array, out: Any) -> N
         at = _NEVER
         while k < m and row_key[k] == r:
             while i < n and key[i] == r and known[i] < row_at[k]:
-                at = _apply(i, events, tables, (sums, last, first), at)
+                at = _apply(i, events, tables, (sums, last, first, factors), at)
                 i += 1
-            age_s = (row_at[k] - at) * _PER_US if at != _NEVER else 0.0
-            for slot in range(n_slots):
-                value = sums[slot]
-                if value != 0.0:
-                    value *= 2.0 ** (-age_s / half_lives[slot])
-                    if abs(value) < FLOOR:
-                        value = 0.0
-                values[k, slot] = value
-            lasts[k, :] = last
-            firsts[k, :] = first
+            _faded(sums, row_at[k] - at if at != _NEVER else 0, tables, factors, values[place[k]])
+            lasts[place[k], :] = last
+            firsts[place[k], :] = first
             k += 1
 
 
@@ -166,12 +167,12 @@ def scan_one(events: Any, rows: Any, half_life: float, renorm_us: int, out: Arra
                 if at == _NEVER:
                     at = occurred[i]
                 elif occurred[i] - at > renorm_us:
-                    total *= 2.0 ** (-((occurred[i] - at) * _PER_US) / half_life)
+                    total *= np.exp2(-((occurred[i] - at) * _PER_US) / half_life)
                     at = occurred[i]
-                total += amount[i] * 2.0 ** ((occurred[i] - at) * _PER_US / half_life)
+                total += amount[i] * np.exp2((occurred[i] - at) * _PER_US / half_life)
                 i += 1
             value = 0.0
             if at != _NEVER:
-                value = total * 2.0 ** (-((row_at[k] - at) * _PER_US) / half_life)
+                value = total * np.exp2(-((row_at[k] - at) * _PER_US) / half_life)
             out[k] = value if abs(value) >= FLOOR else 0.0
             k += 1

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from features.events.schema import Actor, EventType
@@ -177,7 +178,7 @@ class Pending:
 Feature = Decayed | Rate | Recency | Tenure | MeanGap | Velocity | Pending
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # a view is itself: compiled forms are kept by it
 class FeatureView:
     """The features of one entity, and the half-life of its hour-of-week rhythm if it has one."""
 
@@ -246,6 +247,7 @@ def shown_span(half_life: float) -> str:
     return f"{half_life / HOUR:g} hours"
 
 
+@lru_cache(maxsize=65_536)
 def key_hash(kind: str, text: str) -> int:
     """A stable 32-bit number of a topic or content id, for sparse maps in a state.
 

@@ -11,10 +11,11 @@ the log counts it.
 
 import math
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, Self
-
-import numpy as np
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Final, Self
 
 from features.decay import FLOOR, NEVER_AT
 from features.definitions.affinity import Affinity
@@ -99,25 +100,18 @@ class State:
         """The state as bytes; `unpack` under the same layout gives it back."""
         slots = {slot: v for slot, v in sorted(self.slots.items()) if abs(v) >= FLOOR}
         tastes = {key: v for key, v in sorted(self.affinity.items()) if v >= FLOOR}
+        last, first = dict(sorted(self.last.items())), dict(sorted(self.first.items()))
         zone = self.zone.encode()[:255]
-        sizes = len(slots), len(self.last), len(self.first), len(self.hours), len(tastes)
+        sizes = len(slots), len(last), len(first), len(self.hours), len(tastes)
         head = _HEADER.pack(
             PACKED_VERSION, layout.digest, self.at, self.seen,
             self.zone_at, self.zone_offset_min, len(zone), *sizes,
         )  # fmt: skip
-        return b"".join((
-            head,
-            zone,
-            np.array(list(slots), np.uint16).tobytes(),
-            np.array(list(slots.values()), np.float64).tobytes(),
-            np.array(list(self.last), np.uint8).tobytes(),
-            np.array(list(self.last.values()), np.int64).tobytes(),
-            np.array(list(self.first), np.uint8).tobytes(),
-            np.array(list(self.first.values()), np.int64).tobytes(),
-            np.array(sorted(self.hours), np.int32).tobytes(),
-            np.array(list(tastes), np.uint32).tobytes(),
-            np.array(list(tastes.values()), np.float64).tobytes(),
-        ))  # fmt: skip
+        body = _body_of(*sizes).pack(
+            *slots, *slots.values(), *last, *last.values(), *first, *first.values(),
+            *sorted(self.hours), *tastes, *tastes.values(),
+        )  # fmt: skip
+        return head + zone + body
 
     @classmethod
     def unpack(cls, blob: bytes, layout: Layout) -> Self:
@@ -125,7 +119,7 @@ class State:
 
         Raises:
             StateUnreadableError: They were written by another version, under other feature
-                definitions, are cut short or name slots that the layout does not have.
+                definitions, or are cut short.
         """
         remedy = "run `opportune materialize` to rebuild the online store from the log"
         if len(blob) < _HEADER.size:
@@ -134,35 +128,32 @@ class State:
         if version != PACKED_VERSION or digest != layout.digest:
             problem = f"version {version}, layout {digest:08x} instead of {layout.digest:08x}"
             raise StateUnreadableError(problem, remedy)
+        start, body = _HEADER.size + n_zone, _body_of(*sizes)
+        if len(blob) != start + body.size:
+            problem = f"{len(blob)} bytes instead of {start + body.size}"
+            raise StateUnreadableError(problem, remedy)
+        try:
+            zone = blob[_HEADER.size : start].decode()
+        except UnicodeDecodeError:
+            raise StateUnreadableError("the zone is not text", remedy) from None
+        numbers = iter(body.unpack_from(blob, start))
         n_slots, n_last, n_first, n_hours, n_tastes = sizes
-        start = _HEADER.size + n_zone
-        expected = start + 10 * n_slots + 9 * n_last + 9 * n_first + 4 * n_hours + 12 * n_tastes
-        if len(blob) != expected:
-            raise StateUnreadableError(f"{len(blob)} bytes instead of {expected}", remedy)
-
-        def take(kind: str, count: int) -> list[int] | list[float]:
-            nonlocal start
-            values = np.frombuffer(blob, kind, count, start)
-            start += values.nbytes
-            return values.tolist()  # type: ignore[no-any-return]
-
-        zone = blob[_HEADER.size : start].decode(errors="replace")
         state = cls(
             at=at,
             seen=seen,
-            slots=dict(zip(take("<u2", n_slots), take("<f8", n_slots), strict=True)),  # type: ignore[arg-type]
-            last=dict(zip(take("<u1", n_last), take("<i8", n_last), strict=True)),  # type: ignore[arg-type]
-            first=dict(zip(take("<u1", n_first), take("<i8", n_first), strict=True)),  # type: ignore[arg-type]
-            hours=set(take("<i4", n_hours)),  # type: ignore[arg-type]
-            affinity=dict(zip(take("<u4", n_tastes), take("<f8", n_tastes), strict=True)),  # type: ignore[arg-type]
+            slots=_paired(numbers, n_slots),
+            last=_paired(numbers, n_last),
+            first=_paired(numbers, n_first),
+            hours=set(islice(numbers, n_hours)),
+            affinity=_paired(numbers, n_tastes),
             zone_at=zone_at,
             zone_offset_min=zone_offset,
             zone=zone,
         )
-        slot = max(state.slots, default=0)
-        channel = max(max(state.last, default=0), max(state.first, default=0))
-        if slot >= layout.n_slots or channel >= len(layout.channels):
-            raise StateUnreadableError(f"slot {slot} or channel {channel} is unknown", remedy)
+        n_channels = len(layout.channels)
+        furthest = max(state.slots, default=0), max(*state.last, *state.first, 0, 0)
+        if furthest[0] >= layout.n_slots or furthest[1] >= n_channels:
+            raise StateUnreadableError("a slot or channel that there is not", remedy)
         return state
 
     def _reach(self, at: int, layout: Layout, affinity: Affinity) -> None:
@@ -213,6 +204,19 @@ class State:
     def _set_zone(self, at: int, offset_min: int, zone: str) -> None:
         newest = max((self.zone_at, self.zone_offset_min, self.zone), (at, offset_min, zone))
         self.zone_at, self.zone_offset_min, self.zone = newest
+
+
+@lru_cache(maxsize=4_096)
+def _body_of(n_slots: int, n_last: int, n_first: int, n_hours: int, n_tastes: int) -> struct.Struct:
+    """What follows the header and the zone: keys, then values, of each map in turn."""
+    return struct.Struct(
+        f"<{n_slots}H{n_slots}d{n_last}B{n_last}q{n_first}B{n_first}q{n_hours}i{n_tastes}I{n_tastes}d"
+    )
+
+
+def _paired(numbers: Iterator[Any], count: int) -> dict[int, Any]:
+    keys = list(islice(numbers, count))
+    return dict(zip(keys, islice(numbers, count), strict=True))
 
 
 def seen_by(blob: bytes) -> int:

@@ -5,6 +5,7 @@ the same transaction. Whoever calls it after its own append sees its events in t
 several processes take turns, and none can lose or double another's update.
 """
 
+import logging
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +14,7 @@ from features.definitions import AFFINITY, VIEWS
 from features.definitions.affinity import Affinity
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
+from features.errors import StateUnreadableError
 from features.events.log import EventLog
 from features.events.schema import Event
 from features.layout import layout_of
@@ -20,7 +22,9 @@ from features.packed import PackedStore, Row
 from features.spec import FeatureView
 from features.state import State
 
+LOG: Final = logging.getLogger("opportune.stream")
 PROGRESS: Final = "stream"
+KEY_FIELDS: Final = {RECIPIENT.entity: "recipient_key", CONTENT.entity: "content_id"}
 BATCH: Final = 5_000
 NO_AFFINITY: Final = Affinity(AFFINITY.half_life, weights={})  # items have no tastes
 
@@ -67,11 +71,26 @@ class Stream:
         keys = list(entries)
         rows: list[Row] = []
         for key, blob in zip(keys, self.store.get(entity, keys), strict=True):
-            state = State() if blob is None else State.unpack(blob, layout)
+            state = self._state(view, affinity, key, blob)
             for offset, event in entries[key]:
                 state.apply(event, layout=layout, affinity=affinity, offset=offset)
             rows.append((key, state.seen, state.at, state.pack(layout)))
         self.store.put(entity, rows)
+
+    def _state(self, view: FeatureView, affinity: Affinity, key: str, blob: bytes | None) -> State:
+        """The stored state; a damaged one is made again from the log."""
+        layout = layout_of(view)
+        if blob is None:
+            return State()
+        try:
+            return State.unpack(blob, layout)
+        except StateUnreadableError as error:
+            LOG.warning("a state of %s is made again from the log: %s", view.entity, error)
+        state = State()
+        until = self.store.progress(PROGRESS)
+        for offset, event in self.log.history(KEY_FIELDS[view.entity], key, until=until):
+            state.apply(event, layout=layout, affinity=affinity, offset=offset)
+        return state
 
     def start_over_when_redefined(self) -> None:
         """States written under other definitions are forgotten; the log rebuilds them."""

@@ -93,7 +93,12 @@ class Report:
             lines.append(_line([row.method, *_cells(row, names), gain]))
         lines += ["", *(f"* {note}" for note in self.notes), ""]
         lines += [f"* {name}: {value}" for name, value in self.facts.items()]
-        lines += [f"* exported graph against native, {k}: {v:.3g}" for k, v in self.parity.items()]
+        lines += [
+            f"* exported graph against native, {name}: {value:,.0f}"
+            if value >= 1
+            else f"* exported graph against native, {name}: {value:.1e}"
+            for name, value in self.parity.items()
+        ]
         return "\n".join(lines) + "\n"
 
     def metrics(self) -> dict[str, float]:

@@ -26,7 +26,7 @@ from features.packed import PackedStore
 from models.mlflow_registry import MlflowRegistry
 from models.registry import ModelFolder
 from models.specs import SPECS
-from pipelines.ingest import ingest
+from pipelines.ingest import BATCH_ROWS, IngestProgress, ingest
 from pipelines.materialize import materialize
 from pipelines.processes import free_port, running, wait_until_ready
 from pipelines.promote import promote
@@ -55,6 +55,7 @@ class Demo:
     answers: list[Answer] = field(default_factory=list)
     before: Answer = field(default_factory=dict)
     after: Answer = field(default_factory=dict)
+    clicked_item: str = ""
     clicked_topic: str = ""
     swapped: tuple[str, str, float] = ("", "", 0.0)
     mail: Path = Path()
@@ -95,7 +96,7 @@ def demo(
                     mapping=None,
                     rejects=settings.rejects_dir / "world.ndjson",
                     received_at=now,
-                    progress=lambda at: step(f"ingest: {at.stored:,} events stored"),
+                    progress=_now_and_then(step),
                 )
             feast = FeastStore(settings.feast_dir, online=settings.online_file)
             with timed("materialize"), PackedStore(settings.online_file) as store:
@@ -143,6 +144,16 @@ class _Timed:
         return lambda text: self._step(f"{name}: {text}")
 
 
+def _now_and_then(step: Callable[[str], None]) -> Callable[[IngestProgress], None]:
+    """Tell of an import every 50,000 events."""
+
+    def tell(at: IngestProgress) -> None:
+        if at.stored % 50_000 < BATCH_ROWS:
+            step(f"ingest: {at.stored:,} events stored")
+
+    return tell
+
+
 def _start_mlflow(servers: ExitStack, settings: Settings, told: Demo) -> None:
     port = free_port(5000)
     told.mlflow_url = f"http://127.0.0.1:{port}"
@@ -176,7 +187,7 @@ def _score(told: Demo, events: pl.DataFrame, now: int) -> None:
         told.answers.append(_post(told, "/v1/score", body))
     chosen = told.answers[0]
     last = chosen["content"]["ranking"][-1]["content_id"]
-    told.before, told.clicked_topic = chosen, ", ".join(items[last])
+    told.before, told.clicked_item, told.clicked_topic = chosen, last, ", ".join(items[last])
     clicks = [
         {
             "event_id": f"demo-click-{i}",

@@ -76,7 +76,8 @@ def _fresh(told: Demo) -> Table:
     table.add_column("after", justify="right")
     before, after = _chances(told.before), _chances(told.after)
     for item, chance in after.items():
-        table.add_row(item, f"{before[item]:.4f}", f"{chance:.4f}")
+        name = f"{item} (clicked)" if item == told.clicked_item else item
+        table.add_row(name, f"{before[item]:.4f}", f"{chance:.4f}")
     return table
 
 
@@ -87,8 +88,8 @@ def _chances(answer: Answer) -> dict[str, float]:
 def _swap(told: Demo) -> Panel:
     old, new, seconds = told.swapped
     text = (
-        f"The alias `champion` of churn moved in MLflow from version {old} to another; the running "
-        f"service answered with version {new} after {seconds:.1f} s, without a restart."
+        f"The alias `champion` of churn moved in MLflow from version {old}; the running service "
+        f"answered with version {new} after {seconds:.1f} s, without a restart."
     )
     return Panel(text, title="A champion swapped", title_align="left")
 

@@ -11,9 +11,7 @@ from features.events.log import EventLog
 from features.feast_store import FeastStore
 from features.layout import layout_of
 from features.packed import PackedStore
-from features.stream import PROGRESS, Stream
-
-_JOIN_KEYS = {"recipient": "recipient_key", "content": "content_id"}
+from features.stream import KEY_FIELDS, PROGRESS, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ def materialize(
     events = log.scan()
     counts: dict[str, int] = {}
     for view in VIEWS:
-        key = _JOIN_KEYS[view.entity]
+        key = KEY_FIELDS[view.entity]
         layout = layout_of(view)
         step(f"folding {view.entity} states")
         found = [

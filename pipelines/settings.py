@@ -2,17 +2,13 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from serving.settings import DataSettings
 
 
 class Settings(DataSettings):
     """Settings of the pipelines, each from a variable `OPPORTUNE_<NAME>`."""
-
-    key_secret: SecretStr | None = Field(
-        None, description="The secret that makes recipient keys of addresses (HMAC-SHA256)."
-    )
 
     tracking_uri: str = Field(
         "", description="MLflow's database or server; SQLite in the data directory when empty."

@@ -45,13 +45,20 @@ class Decider:
             known = self._known(asks)
             return Scored(predict(asks, known, champions, at=now), champions)
         except Exception:  # a fault of ours must not cost anybody a mail
-            LOG.exception("scoring %d recipients failed; answering with priors", len(asks))
-            return self.priors(asks, now=now)
+            LOG.exception("scoring %d recipients failed; asking for each alone", len(asks))
+            return Scored([self._alone(ask, champions, now) for ask in asks], champions)
 
-    def priors(self, asks: Sequence[Ask], *, now: int) -> Scored:
+    def prior(self, ask: Ask, *, now: int) -> Prediction:
         """The answer when nothing else works: no store, no model."""
-        nobody = Known([None] * len(asks), {}, [Why.INTERNAL] * len(asks))
-        return Scored(predict(asks, nobody, Champions(), at=now), Champions())
+        return predict([ask], Known([None], {}, [Why.INTERNAL]), Champions(), at=now)[0]
+
+    def _alone(self, ask: Ask, champions: Champions, now: int) -> Prediction:
+        """What one recipient's data break must not reach the neighbours."""
+        try:
+            return predict([ask], self._known([ask]), champions, at=now)[0]
+        except Exception:  # as above
+            LOG.exception("scoring a recipient failed; answering with priors")
+            return self.prior(ask, now=now)
 
     def _known(self, asks: Sequence[Ask]) -> Known:
         keys = [ask.recipient_key for ask in asks]

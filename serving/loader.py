@@ -43,7 +43,7 @@ class Loader:
 
     def look(self) -> bool:
         """Load what has changed; returns whether a champion was swapped."""
-        self._follow()
+        self._bring_in()
         loaded: dict[str, Loaded] = dict(self.current.by_name)
         for spec in SPECS:
             pointer = self._folder.champion(spec.name)
@@ -68,7 +68,7 @@ class Loader:
 
     def start(self, *, every_s: float) -> None:
         """Look now and then again and again in the background until `stop`."""
-        self.look()
+        self._look_again()
         self._thread = threading.Thread(
             target=self._run, args=(every_s,), name="opportune-loader", daemon=True
         )
@@ -82,10 +82,19 @@ class Loader:
 
     def _run(self, every_s: float) -> None:
         while not self._stop.wait(every_s):
-            try:
-                self.look()
-            except Exception:  # the thread must outlive every surprise
-                LOG.exception("looking for champions failed; the loaded ones go on serving")
+            self._look_again()
+
+    def _look_again(self) -> None:
+        try:
+            self.look()
+        except Exception:  # the service must outlive every surprise
+            LOG.exception("looking for champions failed; the loaded ones go on serving")
+
+    def _bring_in(self) -> None:
+        try:
+            self._follow()
+        except Exception:  # whatever a registry says, what is on disk can be loaded
+            LOG.exception("following the registry failed; looking at the folder alone")
 
     def _refuse(self, name: str, version: str, why: str) -> None:
         self._known_bad[name] = version

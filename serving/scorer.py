@@ -23,16 +23,19 @@ from models.specs.content_preference import RECIPIENT_INPUTS
 from models.specs.send_time import LEVEL
 from serving.asks import Ask, Champions, Loaded, Prediction
 from serving.fallback import FallbackReason as Why
+from serving.fallback import worst
 
 RECIPIENT_LAYOUT: Final = layout_of(RECIPIENT)
 CONTENT_LAYOUT: Final = layout_of(CONTENT)
 DEFAULT_HOUR: Final = 24 + 10  # Tuesday 10:00 where no model knows better
-_PLACE: Final = {name: place for place, name in enumerate(RECIPIENT.names)}
+_NAMES: Final = RECIPIENT.names
+_PLACE: Final = {name: place for place, name in enumerate(_NAMES)}
 _CHURN: Final = [_PLACE[name] for name in churn.SPEC.inputs]
 _LEVEL: Final = [_PLACE[name] for name in LEVEL]
 _TASTE: Final = [_PLACE[name] for name in RECIPIENT_INPUTS]
 
 Rows = NDArray[np.float32]
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +57,14 @@ def predict(
     evidence = [
         _evidence(state, why) for state, why in zip(known.people, known.trouble, strict=True)
     ]
-    engage, activity, hour, hour_why = _hours(weeks, rows, champions.by_name.get("send_time"))
-    silent, horizon, churn_why = _silence(rows, evidence, champions.by_name.get("churn"))
-    items, items_why = _items(asks, known, rows, at, champions.by_name.get("content_preference"))
+    by_name = champions.by_name
+    engage, activity, hour, hours_why = _hours(weeks, rows, by_name.get("send_time"))
+    silent, horizon, silence_why = _silence(rows, evidence, by_name.get("churn"))
+    items, items_why = _items(asks, known, rows, at, by_name.get("content_preference"))
     answers = []
     for row, (ask, state) in enumerate(zip(asks, known.people, strict=True)):
         has_zone = state is not None and state.zone_at != NEVER_AT
-        named = dict(zip(RECIPIENT.names, rows[row].tolist(), strict=True)) if state else {}
+        named = dict(zip(_NAMES, rows[row].tolist(), strict=True)) if state else {}
         answers.append(
             Prediction(
                 p_engage=engage[row],
@@ -75,9 +79,11 @@ def predict(
                 has_offset=has_zone,
                 newest_at=max(state.last.values(), default=0) if state is not None else 0,
                 reasons={
-                    "send_time": hour_why if hour_why is not Why.NONE else evidence[row],
-                    "churn": churn_why if churn_why is not Why.NONE else evidence[row],
-                    "content_preference": _content_why(ask, items_why, evidence[row]),
+                    "send_time": worst(hours_why[row], evidence[row]),
+                    "churn": worst(silence_why[row], evidence[row]),
+                    "content_preference": worst(items_why[row], evidence[row])
+                    if ask.candidates
+                    else Why.NONE,
                 },
             )
         )
@@ -94,54 +100,53 @@ def _has_rhythm(state: State) -> bool:
     return any(slot >= RECIPIENT_LAYOUT.n_counters for slot in state.slots)
 
 
-def _content_why(ask: Ask, why: Why, evidence: Why) -> Why:
-    if not ask.candidates:
-        return Why.NONE
-    return why if why is not Why.NONE else evidence
+def _whys(is_sound: Flags) -> list[Why]:
+    return [Why.NONE if sound else Why.BAD_SCORE for sound in is_sound.tolist()]
 
 
-def _hours(weeks: Rows, rows: Rows, model: Loaded | None) -> tuple[Rows, Rows, int, Why]:
+def _hours(weeks: Rows, rows: Rows, model: Loaded | None) -> tuple[Rows, Rows, int, list[Why]]:
     n = len(rows)
     flat = np.full((n, HOURS_PER_WEEK), 1.0 / HOURS_PER_WEEK, np.float32)
     prior = np.full((n, HOURS_PER_WEEK), send_time.SPEC.prior, np.float32)
     if model is None:
-        return prior, flat, DEFAULT_HOUR, Why.NO_MODEL
+        return prior, flat, DEFAULT_HOUR, [Why.NO_MODEL] * n
     inputs = np.ascontiguousarray(np.concatenate([weeks, rows[:, _LEVEL]], axis=1))
     answer = model.bundle.session.run(inputs)
     chances, activity = answer["p_engage"], answer["activity"]
-    if not (np.isfinite(chances).all() and np.isfinite(activity).all()):
-        return prior, flat, DEFAULT_HOUR, Why.BAD_SCORE
+    is_sound: Flags = np.isfinite(np.concatenate([chances, activity], axis=1)).all(axis=1)
+    if not is_sound.all():
+        chances = np.where(is_sound[:, None], chances, prior)
+        activity = np.where(is_sound[:, None], activity, flat)
     hour = model.bundle.manifest.default_hour
-    return chances, activity, DEFAULT_HOUR if hour is None else hour, Why.NONE
+    return chances, activity, DEFAULT_HOUR if hour is None else hour, _whys(is_sound)
 
 
 def _silence(
     rows: Rows, evidence: Sequence[Why], model: Loaded | None
-) -> tuple[NDArray[np.float32], float, Why]:
+) -> tuple[NDArray[np.float32], float, list[Why]]:
     """Churn asks about people who engaged once; the others get the tenant's base rate."""
     n = len(rows)
     if model is None:
         prior = np.full(n, churn.SPEC.prior, np.float32)
-        return prior, churn.SPEC.horizon_days, Why.NO_MODEL
+        return prior, churn.SPEC.horizon_days, [Why.NO_MODEL] * n
     manifest = model.bundle.manifest
     scores = model.bundle.session.run(np.ascontiguousarray(rows[:, _CHURN]))["p_churn"][:, 0]
-    if not np.isfinite(scores).all():
-        return np.full(n, manifest.prior, np.float32), manifest.horizon_days, Why.BAD_SCORE
+    is_sound = np.isfinite(scores)
     has_evidence = np.array([why is Why.NONE for why in evidence])
-    kept = np.where(has_evidence, scores, np.float32(manifest.prior))
-    return kept, manifest.horizon_days, Why.NONE
+    kept = np.where(has_evidence & is_sound, scores, np.float32(manifest.prior))
+    return kept, manifest.horizon_days, _whys(is_sound)
 
 
 def _items(
     asks: Sequence[Ask], known: Known, rows: Rows, at: int, model: Loaded | None
-) -> tuple[list[Rows], Why]:
+) -> tuple[list[Rows], list[Why]]:
     counts = [len(ask.candidates) for ask in asks]
     total = sum(counts)
     cuts = np.cumsum(counts)[:-1]
     prior = np.full(total, content_preference.SPEC.prior, np.float32)
     if model is None or total == 0:
         why = Why.NO_MODEL if model is None else Why.NONE
-        return np.split(prior, cuts), why
+        return np.split(prior, cuts), [why] * len(asks)
     wanted = list(dict.fromkeys(c.content_id for ask in asks for c in ask.candidates))
     items = matrix(read([known.items.get(i) for i in wanted], at, CONTENT_LAYOUT), CONTENT)
     place = {content_id: row for row, content_id in enumerate(wanted)}
@@ -159,6 +164,7 @@ def _items(
         axis=1,
     )
     scores = model.bundle.session.run(np.ascontiguousarray(inputs))["p_click"][:, 0]
-    if not np.isfinite(scores).all():
-        return np.split(prior, cuts), Why.BAD_SCORE
-    return np.split(scores, cuts), Why.NONE
+    is_sound = np.array([bool(np.isfinite(part).all()) for part in np.split(scores, cuts)])
+    if not is_sound.all():
+        scores = np.where(np.repeat(is_sound, counts), scores, prior)
+    return np.split(scores, cuts), _whys(is_sound)

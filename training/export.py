@@ -84,10 +84,10 @@ def on_thresholds(
         return rows[:0]
     base = rows[rng.integers(0, len(rows), 3 * len(thresholds))].copy()
     for i, (column, threshold) in enumerate(thresholds):
-        at = np.float32(threshold)
-        base[3 * i, column] = at
-        base[3 * i + 1, column] = np.nextafter(at, np.float32(-np.inf))
-        with np.errstate(over="ignore"):  # above the largest float32 lies infinity
+        with np.errstate(over="ignore"):  # a split on being missing lies beyond float32
+            at = np.float32(threshold)
+            base[3 * i, column] = at
+            base[3 * i + 1, column] = np.nextafter(at, np.float32(-np.inf))
             base[3 * i + 2, column] = np.nextafter(at, np.float32(np.inf))
     return base
 

@@ -90,6 +90,19 @@ class EventLog:
             )
         return [event_of(row[1:]) for row in rows]
 
+    def history(self, field: str, key: str, *, until: int) -> list[tuple[int, Event]]:
+        """Everything about one key up to an offset, in order of offset.
+
+        Args:
+            field: `recipient_key`, which is fast, or `content_id`, which reads the whole log.
+        """
+        if field not in {"recipient_key", "content_id"}:
+            raise ValueError(f"the log is kept by recipient_key and content_id, not by {field}")
+        query = f'{SELECT} WHERE {field} = ? AND "offset" <= ? ORDER BY "offset"'
+        with self._reading() as connection:
+            rows = connection.execute(query, (key, until)).fetchall() if connection else []
+        return [(row[0], event_of(row[1:])) for row in rows]
+
     def compact(self) -> int:
         """Copy what is not yet in Parquet there; gives the number of rows copied now.
 

@@ -1,13 +1,11 @@
 """Requests to asks, predictions and decisions to answers: translation only."""
 
-from collections.abc import Sequence
 from datetime import UTC
 
 from features.candidates import Candidate
 from features.events.schema import SECOND_US
 from serving import policy
 from serving.asks import Ask, Champions, Prediction
-from serving.decider import Scored
 from serving.fallback import FallbackReason, worst
 from serving.http.schemas import (
     ChurnOut,
@@ -40,14 +38,6 @@ def ask_of(body: ScoreRequest) -> Ask:
     )
 
 
-def answers_of(asks: Sequence[Ask], scored: Scored, *, now: int) -> list[ScoreAnswer]:
-    """One complete answer per ask, in order."""
-    return [
-        _answer(ask, prediction, scored.champions, now)
-        for ask, prediction in zip(asks, scored.predictions, strict=True)
-    ]
-
-
 def models_of(champions: Champions) -> ModelsOut:
     """The versions that answer."""
     return ModelsOut(
@@ -57,12 +47,14 @@ def models_of(champions: Champions) -> ModelsOut:
     )
 
 
-def _answer(ask: Ask, prediction: Prediction, champions: Champions, now: int) -> ScoreAnswer:
+def answer_of(ask: Ask, prediction: Prediction, champions: Champions, *, now: int) -> ScoreAnswer:
+    """The complete answer for one ask."""
     chosen = policy.send_time(ask, prediction, now=now)
     ranked = policy.ranking(ask, prediction)
     reason = worst(*prediction.reasons.values())
     slots = [_slot(slot, chosen) for slot in chosen.slots]
-    age = (now - prediction.newest_at) // SECOND_US if prediction.newest_at else -1
+    # A sender's clock may be ahead of ours by minutes: such an event is new, not unknown.
+    age = max(now - prediction.newest_at, 0) // SECOND_US if prediction.newest_at else -1
     return ScoreAnswer(
         decision_id=policy.decision_id(ask),
         recipient_key=ask.recipient_key,
@@ -92,7 +84,7 @@ def _answer(ask: Ask, prediction: Prediction, champions: Champions, now: int) ->
         ),
         reason_codes=policy.reason_codes(prediction.features),
         evidence_n=round(prediction.features.get("active_total", 0.0)),
-        feature_age_s=max(int(age), -1),
+        feature_age_s=int(age),
         fallback=FallbackOut(
             used=reason is not FallbackReason.NONE,
             reason=reason,
@@ -108,6 +100,7 @@ def _basis(prediction: Prediction, champions: Champions) -> str:
     is_prior = prediction.reasons["send_time"] in {
         FallbackReason.NO_MODEL,
         FallbackReason.BAD_SCORE,
+        FallbackReason.INTERNAL,
     }
     return "prior" if model is None or is_prior else model.bundle.manifest.basis
 

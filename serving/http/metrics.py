@@ -1,8 +1,10 @@
 """Prometheus metrics: few labels, all of closed sets, none with a key in it."""
 
+from collections.abc import Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from serving.asks import Champions, Prediction
 
@@ -39,12 +41,8 @@ class Metrics:
             ["model"],
             registry=self._registry,
         )
-        self._version = Gauge(
-            "opportune_model_loaded",
-            "1 for the version of a model that serves.",
-            ["model", "version"],
-            registry=self._registry,
-        )
+        self._loaded = _Loaded()
+        self._registry.register(self._loaded)
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
         """Count a request; `route` is a path of ours or `other`."""
@@ -65,7 +63,26 @@ class Metrics:
 
     def page(self, champions: Champions) -> bytes:
         """The text that Prometheus reads."""
-        self._version.clear()
-        for name, loaded in champions.by_name.items():
-            self._version.labels(name, loaded.version).set(1)
+        self._loaded.champions = champions
         return generate_latest(self._registry)
+
+
+class _Loaded:
+    """Which versions serve, told from the champions: nothing to clear when one is swapped.
+
+    A `Gauge` cannot forget labels where PROMETHEUS_MULTIPROC_DIR is set.
+    """
+
+    def __init__(self) -> None:
+        self.champions = Champions()
+
+    def collect(self) -> Iterator[Metric]:
+        """As the registry asks."""
+        gauge = GaugeMetricFamily(
+            "opportune_model_loaded",
+            "1 for the version of a model that serves.",
+            labels=["model", "version"],
+        )
+        for name, loaded in self.champions.by_name.items():
+            gauge.add_metric([name, loaded.version], 1)
+        yield gauge

@@ -9,6 +9,7 @@ from fastapi import Response
 from pydantic import ValidationError
 
 TYPE: Final = "application/problem+json"
+MADE_UP: Final = "(a name that is not ours)"
 _MAX_ERRORS: Final = 20
 
 
@@ -47,13 +48,12 @@ def response_of(problem: ProblemError) -> Response:
 def mistakes(error: ValidationError) -> list[str]:
     """Where and what, without the values that were sent."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return [f"{_place(item['loc'])}: {item['msg']}" for item in found[:_MAX_ERRORS]]
+    return [f"{_place(item)}: {item['msg']}" for item in found[:_MAX_ERRORS]]
 
 
-def _place(path: Iterable[Any]) -> str:
+def _place(item: Mapping[str, Any]) -> str:
     """A path of our own field names; a name that the caller made up is not repeated."""
-    parts = [str(part) if isinstance(part, int) or len(str(part)) <= 40 else "..." for part in path]
-    return (
-        ".".join(part if part.isascii() and part.isprintable() else "..." for part in parts)
-        or "body"
-    )
+    parts = [str(part) for part in item["loc"]]
+    if item["type"] == "extra_forbidden":
+        parts[-1] = MADE_UP
+    return ".".join(parts) or "body"

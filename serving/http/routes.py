@@ -5,6 +5,7 @@ else; what the models could not know is told in `fallback`.
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -15,16 +16,16 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from features.errors import EventRejectedError, StoreUnavailableError
+from features.errors import EventRejectedError, StateUnreadableError, StoreUnavailableError
 from features.events.log import EventLog
 from features.events.schema import Event, parse_event
 from features.stream import Stream
-from serving.asks import Ask
+from serving.asks import Ask, Champions, Prediction
 from serving.clock import Clock
 from serving.decider import Decider
-from serving.http.answers import answers_of, ask_of, models_of
+from serving.http.answers import answer_of, ask_of, models_of
 from serving.http.metrics import Metrics
-from serving.http.problems import ProblemError, mistakes
+from serving.http.problems import MADE_UP, ProblemError, mistakes
 from serving.http.schemas import (
     BatchAnswer,
     BatchRequest,
@@ -41,6 +42,7 @@ from serving.loader import Loader
 
 LOG: Final = logging.getLogger("opportune.http")
 RETRY_AFTER_S: Final = "5"
+_NAME: Final = re.compile(r"[a-z_]+(\.[a-z_]+)?", re.ASCII)  # a caller may put anything into a name
 _Body = TypeVar("_Body", bound=BaseModel)
 
 
@@ -103,18 +105,27 @@ def router_of(parts: Parts) -> APIRouter:
 
 
 def _answers(parts: Parts, asks: Sequence[Ask]) -> list[ScoreAnswer]:
-    """Answers in order; a fault of ours on the way still ends in complete ones."""
+    """Complete answers in order."""
     now = parts.clock()
     scored = parts.decider.score(asks, now=now)
+    return [
+        _answer(parts, ask, prediction, scored.champions, now)
+        for ask, prediction in zip(asks, scored.predictions, strict=True)
+    ]
+
+
+def _answer(
+    parts: Parts, ask: Ask, prediction: Prediction, champions: Champions, now: int
+) -> ScoreAnswer:
+    """A fault of ours on the way still ends in a complete answer, and only for this one."""
     try:
-        answers = answers_of(asks, scored, now=now)
+        answer = answer_of(ask, prediction, champions, now=now)
     except Exception:  # a fault of ours must not cost anybody a mail
-        LOG.exception("deciding for %d recipients failed; answering with priors", len(asks))
-        scored = parts.decider.priors(asks, now=now)
-        answers = answers_of(asks, scored, now=now)
-    for prediction in scored.predictions:
-        parts.metrics.count_prediction(prediction)
-    return answers
+        LOG.exception("deciding for a recipient failed; answering with priors")
+        prediction = parts.decider.prior(ask, now=now)
+        answer = answer_of(ask, prediction, champions, now=now)
+    parts.metrics.count_prediction(prediction)
+    return answer
 
 
 def _score_batch(parts: Parts, items: list[Any]) -> BatchAnswer:
@@ -145,7 +156,8 @@ def _add_events(parts: Parts, items: list[Any]) -> EventsAnswer:
     try:
         offsets = parts.log.append(events)
         parts.stream.catch_up()
-    except StoreUnavailableError as error:
+    except (StoreUnavailableError, StateUnreadableError) as error:
+        LOG.error("events were not folded in: %s", error)  # noqa: TRY400  the reason is in it
         raise ProblemError(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "events cannot be stored now; send the same call again",
@@ -163,12 +175,13 @@ def _object(item: Any) -> dict[str, Any]:
 
 def _refused(index: int, item: Any, error: EventRejectedError) -> EventRefused:
     event_id = item.get("event_id", "") if isinstance(item, dict) else ""
+    field = error.field if _NAME.fullmatch(error.field) else MADE_UP
     return EventRefused(
         index=index,
         event_id=event_id[:64] if isinstance(event_id, str) and "@" not in event_id else "",
         reason=error.reason.value,
-        field=error.field,
-        message=f"{error.field}: {error.reason.value}; {error.remedy}",
+        field=field,
+        message=f"{field}: {error.reason.value}; {error.remedy}",
     )
 
 

@@ -63,8 +63,7 @@ def asked(feast: FeastStore, keys: list[str], moments: list[int]) -> list[float 
     spine = pl.DataFrame({"recipient_key": keys, "at": moments})
     frame = feast.training_frame(spine, [f"{RECIPIENT.name}:{NAME}"])
     assert frame["recipient_key"].to_list() == keys
-    found = frame[NAME].fill_nan(None).to_list()
-    return found
+    return frame[NAME].fill_nan(None).to_list()
 
 
 def test_the_registry_holds_the_definitions_and_nothing_else(feast):

@@ -18,7 +18,7 @@ from features.definitions import AFFINITY, VIEWS
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.errors import StateUnreadableError, StoreUnavailableError
 from features.events.log import EventLog
-from features.events.schema import Event, EventType
+from features.events.schema import Event, EventType, parse_event
 from features.layout import layout_of
 from features.packed import FORMAT, PackedStore
 from features.state import State
@@ -27,7 +27,17 @@ from features.stream import PROGRESS, Stream
 START = 1_700_000_000_000_000
 HOUR_US = 3_600_000_000
 LAYOUT = layout_of(RECIPIENT)
-ODD_KEYS = ("", "'; DROP TABLE states; --", '"', "../../etc/passwd", "\\", "ü\u0301✉", "%_", " ", "\n")
+ODD_KEYS = (
+    "",
+    "'; DROP TABLE states; --",
+    '"',
+    "../../etc/passwd",
+    "\\",
+    "ü\u0301✉",
+    "%_",
+    " ",
+    "\n",
+)
 
 
 @pytest.fixture
@@ -143,7 +153,7 @@ def test_a_newer_format_is_refused_with_what_to_do(tmp_path):
     connection.close()
     with (
         PackedStore(path) as opened,
-        pytest.raises(StoreUnavailableError, match="newer.*upgrade opportune"),
+        pytest.raises(StoreUnavailableError, match=r"newer.*upgrade opportune"),
     ):
         opened.get("recipient", ["a"])
 
@@ -310,3 +320,29 @@ def test_a_state_that_has_seen_more_than_the_progress_takes_no_event_twice(log, 
         store.set_progress(PROGRESS, 10)
     assert stream.catch_up() == 40
     stored_is_the_batch(log, store)
+
+
+def test_a_damaged_state_is_made_again_from_the_log(tmp_path):
+    with EventLog(tmp_path / "log") as log, PackedStore(tmp_path / "online.sqlite") as store:
+        stream = Stream(log, store)
+        stamped = {"type": "clicked", "recipient_key": "r", "content_id": "c", "topics": ["t"]}
+        events = [
+            parse_event(
+                stamped | {"event_id": str(i), "occurred_at": 1_700_000_000 + i * 7_200},
+                received_at=1_800_000_000_000_000,
+            )
+            for i in range(6)
+        ]
+        log.append(events[:3])
+        stream.catch_up()
+        for entity, key in (("recipient", "r"), ("content", "c")):
+            with store.writing():
+                store._connection().execute(
+                    "UPDATE states SET blob = x'0102' WHERE entity = ? AND key = ?", (entity, key)
+                )
+        log.append(events[3:])
+        stream.catch_up()
+        damaged = [store.get("recipient", ["r"]), store.get("content", ["c"])]
+        store.clear()
+        stream.catch_up()
+        assert damaged == [store.get("recipient", ["r"]), store.get("content", ["c"])]

@@ -276,7 +276,9 @@ def test_golden_rows_changed_together_with_the_manifest_are_found_out(bundle, ho
         load_bundle(bundle)
 
 
-@pytest.mark.parametrize("how", ["none", "narrow", "misshapen", "words", "no answers", "bytes", "zip"])
+@pytest.mark.parametrize(
+    "how", ["none", "narrow", "misshapen", "words", "no answers", "bytes", "zip"]
+)
 def test_golden_rows_that_prove_nothing_are_refused(bundle, how):
     golden = golden_of(bundle)
     rows, answers = golden["rows"], golden["out_p_churn"]

@@ -55,7 +55,9 @@ def test_a_version_that_is_not_there_cannot_be_champion(models, churn, version):
     assert models.champion("churn") == Champion("1", "")
 
 
-@pytest.mark.parametrize("version", ["", ".", "..", "../../outside", "/tmp/outside", "a/b", ".hidden"])
+@pytest.mark.parametrize(
+    "version", ["", ".", "..", "../../outside", "/tmp/outside", "a/b", ".hidden"]
+)
 def test_a_bundle_is_never_stored_outside_its_folder(models, churn, version):
     with pytest.raises(VersionUnknownError):
         models.add("churn", version, churn)
@@ -88,8 +90,8 @@ def test_what_was_added_loads_and_leaves_no_scratch_behind(models, churn):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", "3", '{"version": ""}', '{"version": "../x"}', '{"version": ".."}',
-             '{"previous": "1"}', "\xff"],
+    "text", ["", "{", "[]", "null", "3", '{"version": ""}', '{"version": "../x"}',
+             '{"version": ".."}', '{"previous": "1"}', "\xff"],
 )  # fmt: skip
 def test_a_pointer_that_cannot_be_read_is_no_champion(models, churn, text):
     models.add("churn", "1", churn)
@@ -134,7 +136,7 @@ def test_the_pointer_is_plain_json(models, churn):
 
 def test_no_spec_in_the_folder_is_left_out_of_the_list():
     assert {spec.name for spec in SPECS} == {m.name for m in pkgutil.iter_modules(specs.__path__)}
-    assert BY_NAME == {spec.name: spec for spec in SPECS}
+    assert list(BY_NAME.items()) == [(spec.name, spec) for spec in SPECS]
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)

@@ -43,9 +43,11 @@ def test_the_papers_numbers_come_out_of_the_papers_data(shared_data):
         assert getattr(found, name) == pytest.approx(getattr(PAPER, name), rel=0.01)
 
     p_silent = found.p_silent(39.0, repeats, newest, age)
-    assert p_silent.mean() == pytest.approx((later == 0).mean(), abs=0.02)
+    assert p_silent.mean() == pytest.approx((later == 0).mean(), abs=0.03)
     order = np.argsort(p_silent)
-    assert (later[order[:500]] == 0).mean() < 0.5 < 0.8 < (later[order[-500:]] == 0).mean()
+    surest_back, surest_gone = ((later[part] == 0).mean() for part in (order[:500], order[-500:]))
+    assert surest_back < 0.4
+    assert surest_gone > 0.8
 
 
 MODELS = st.builds(

@@ -1,4 +1,4 @@
-"""Laws of the rhythm: a week that sums to one, the cohort's for strangers, one's own for friends."""
+"""Laws of the rhythm: a week sums to one; a stranger's is the cohort's, a friend's their own."""
 
 import numpy as np
 import pytest
@@ -86,6 +86,17 @@ def test_who_did_nothing_yet_gets_the_mixture_of_the_cohorts(rhythm):
     activity = rhythm.activity(np.zeros((2, HOURS_PER_WEEK)))
     mixture = rhythm.shares @ rhythm.cohorts
     np.testing.assert_allclose(activity, np.tile(mixture, (2, 1)), rtol=1e-9)
+
+
+def test_a_few_events_point_to_the_cohort_they_come_from(rhythm):
+    """A handful of evening hours tells about evenings in which nothing was seen yet."""
+    truth, kind = true_weeks(300, 8)
+    counts = counted(truth, np.full(300, 6.0), 7)
+    mixture = rhythm.shares @ rhythm.cohorts
+    told = np.abs(rhythm.prior(counts) - truth).sum(axis=1)
+    untold = np.abs(mixture - truth).sum(axis=1)
+    for k in range(KINDS):
+        assert told[kind == k].mean() < untold[kind == k].mean() - 0.2
 
 
 def test_the_more_is_known_the_nearer_to_the_persons_own_week(rhythm):
