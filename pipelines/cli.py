@@ -21,7 +21,13 @@ from pipelines.model_commands import (
     retrain_command,
     rollback_command,
 )
-from pipelines.run_commands import demo_command, serve_command, simulate_command, ui_command
+from pipelines.run_commands import (
+    check_command,
+    demo_command,
+    serve_command,
+    simulate_command,
+    ui_command,
+)
 from pipelines.settings import Settings
 from pipelines.summary import table_of
 
@@ -123,6 +129,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "promote": promote_command,
     "rollback": rollback_command,
     "models": models_command,
+    "check": check_command,
     "serve": serve_command,
     "ui": ui_command,
     "simulate": simulate_command,

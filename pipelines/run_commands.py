@@ -1,4 +1,4 @@
-"""Commands that run something: serve, ui, simulate, demo."""
+"""Commands that run something: check, serve, ui, simulate, demo."""
 
 import subprocess
 import sys
@@ -14,8 +14,38 @@ import typer
 from features.events.schema import DAY_US
 from pipelines.console import OUT, errors_shown, steps_shown
 from pipelines.model_commands import micros_of
+from pipelines.quality_view import findings_table, sources_table
 from pipelines.settings import DemoSettings, Settings
 from serving.settings import ServingSettings
+
+
+def check_command(
+    *,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            help="Judge the four weeks before this moment (UTC). [default: now]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Judge whether the event log is fit to learn from.
+
+    Shows what every source sent in the last four weeks, which ones fell silent or changed
+    their volume, and what labels and features will miss, each with a remedy.
+
+    Exit code: 1 when something is broken, else 0.
+    """
+    with errors_shown():
+        from features.events.log import EventLog
+        from features.quality import quality
+
+        moment = time.time_ns() // 1_000 if as_of is None else micros_of(as_of)
+        with EventLog(Settings().events_dir) as log:
+            found = quality(log.scan(as_of=moment), as_of=moment)
+    OUT.print(sources_table(found, as_of=moment), findings_table(found))
+    if found.has_alarm:
+        raise typer.Exit(1)
 
 
 def serve_command(

@@ -1,0 +1,111 @@
+"""What the check of the log promises: a sound log has no findings, each fault has its own."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from features.events.log import EventLog
+from features.events.schema import DAY_US, SECOND_US, Actor, Event, EventType
+from features.quality import Severity, quality
+
+NOW = 1_780_000_000 * SECOND_US // DAY_US * DAY_US
+TYPES = (EventType.DELIVERED, EventType.OPENED, EventType.CLICKED)
+
+
+def month(*, per_day: int = 60, days: int = 28) -> list[Event]:
+    """A provider that sends the same every day: each mail delivered, opened and clicked later."""
+    rng = np.random.default_rng(3)
+    events = []
+    for day in range(days):
+        for mail in range(per_day):
+            sent = NOW - (days - day) * DAY_US + int(rng.integers(DAY_US // 2))
+            for place, kind in enumerate(TYPES):
+                events.append(
+                    Event(
+                        event_id=f"{day}-{mail}-{kind.value}",
+                        type=kind,
+                        recipient_key=f"r{mail}",
+                        occurred_at=sent + place * 600 * SECOND_US,
+                        received_at=sent + place * 600 * SECOND_US,
+                        message_key=f"m{day}-{mail}",
+                        utc_offset_min=60,
+                        provider="sendgrid",
+                    )
+                )
+    return events
+
+
+def findings(events: list[Event], tmp_path, as_of: int = NOW):
+    with EventLog(tmp_path / "log") as log:
+        log.append(events)
+        return quality(log.scan(as_of=as_of), as_of=as_of)
+
+
+def test_a_sound_log_has_no_findings_and_counts_every_source(tmp_path):
+    found = findings(month(), tmp_path)
+    assert found.findings == []
+    assert not found.has_alarm
+    counts = {kind: n for _, kind, n, *_ in found.sources.iter_rows()}
+    assert counts == dict.fromkeys((kind.value for kind in TYPES), 28 * 60)
+
+
+def test_an_empty_log_has_neither_sources_nor_findings(tmp_path):
+    found = findings([], tmp_path)
+    assert found.sources.is_empty()
+    assert found.findings == []
+
+
+def changed(name: str, events: list[Event]) -> list[Event]:  # noqa: PLR0911 - one a fault
+    """A sound month with one fault."""
+    last = NOW - DAY_US
+    match name:
+        case "silent":
+            return [e for e in events if e.received_at < NOW - 3 * DAY_US]
+        case "volume":
+            kept = [e for e in events if e.received_at < last]
+            return kept + [e for e in events if e.received_at >= last][:20]
+        case "unnamed":
+            return [replace(e, message_key="") for e in events]
+        case "clock":
+            return [replace(e, utc_offset_min=None) for e in events]
+        case "clickless":
+            return [e for e in events if e.type is not EventType.CLICKED]
+        case "shared key":
+            many = [replace(e, event_id=f"x{i}", recipient_key="all") for i, e in enumerate(
+                [e for e in events if e.type is EventType.OPENED][:1] * 1_200)]  # fmt: skip
+            return events + many
+        case "scanners":
+            return [
+                replace(e, occurred_at=e.occurred_at - 1_199 * SECOND_US)
+                if e.type is EventType.CLICKED
+                else e
+                for e in events
+            ]
+    raise ValueError(name)
+
+
+@pytest.mark.parametrize(
+    ("fault", "where", "severity"),
+    [
+        ("silent", "sendgrid", Severity.ALARM),
+        ("volume", "sendgrid", Severity.ALARM),
+        ("unnamed", "mail", Severity.NOTICE),
+        ("clock", "clock", Severity.NOTICE),
+        ("clickless", "mail", Severity.ALARM),
+        ("shared key", "recipients", Severity.NOTICE),
+        ("scanners", "clicks", Severity.NOTICE),
+    ],
+)
+def test_each_fault_has_its_finding_with_a_remedy_and_no_other(fault, where, severity, tmp_path):
+    found = findings(changed(fault, month()), tmp_path)
+    assert [(f.where, f.severity) for f in found.findings] == [(where, severity)]
+    assert len(found.findings[0].remedy) > 20
+
+
+def test_machine_clicks_are_no_scanner_finding_because_they_are_labelled(tmp_path):
+    labelled = [
+        replace(e, actor=Actor.MACHINE) if e.type is EventType.CLICKED else e
+        for e in changed("scanners", month())
+    ]
+    assert [f.where for f in findings(labelled, tmp_path).findings] == []
