@@ -51,10 +51,10 @@ def tables_of(layout: Layout) -> tuple[Array, ...]:
     )
 
 
-@njit(cache=True, inline="always")
-def _faded(sums: Array, age_us: int, tables: Any, factors: Array, out: Array) -> None:
+@njit(cache=True)
+def _faded(age_us: int, spans: Array, span_of: Array, sums: Array, out: Array) -> None:
     """The sums after some time, into `out`: one power per half-life, not one per slot."""
-    spans, span_of = tables[8], tables[9]
+    factors = np.empty(spans.shape[0])
     for span in range(spans.shape[0]):
         factors[span] = np.exp2(-(age_us * _PER_US) / spans[span])
     for slot in range(sums.shape[0]):
@@ -62,50 +62,12 @@ def _faded(sums: Array, age_us: int, tables: Any, factors: Array, out: Array) ->
         out[slot] = value if abs(value) >= FLOOR else 0.0
 
 
-@njit(cache=True, inline="always")
-def _apply_hour(hour: int, at: int, tables: Any, sums: Array) -> None:
-    half_lives, active_slots, limits = tables[0], tables[6], tables[7]
-    age_s = (hour * HOUR_US - at) * _PER_US
-    for j in range(active_slots.shape[0]):
-        slot = active_slots[j]
-        sums[slot] += np.exp2(age_s / half_lives[slot])
-    if limits[0] >= 0:
-        slot = limits[0] + (hour + MONDAY_SHIFT) % HOURS_PER_WEEK
-        sums[slot] += np.exp2(age_s / half_lives[slot])
-
-
-@njit(cache=True, inline="always")
-def _apply(i: int, events: Any, tables: Any, state: Any, at: int) -> int:
-    """Take event `i` into the state (sums, last, first, room); returns the sums' own time."""
-    sums, last, first, factors = state
-    _, _, occurred, code, value, hour = events
-    half_lives, slot_start, slots, by_value, channel_start, channels = tables[:6]
-    limits = tables[7]
-    t = occurred[i]
-    if at == _NEVER:
-        at = t
-    elif t - at > limits[1]:
-        _faded(sums, t - at, tables, factors, sums)
-        at = t
-    age_s = (t - at) * _PER_US
-    c = code[i]
-    for j in range(slot_start[c], slot_start[c + 1]):
-        slot = slots[j]
-        amount = value[i] if by_value[j] else 1.0
-        if not np.isnan(amount):
-            sums[slot] += amount * np.exp2(age_s / half_lives[slot])
-    for j in range(channel_start[c], channel_start[c + 1]):
-        channel = channels[j]
-        last[channel] = max(last[channel], t)
-        first[channel] = min(first[channel], t)
-    if hour[i] >= 0:
-        _apply_hour(hour[i], at, tables, sums)
-    return at
-
-
 @njit(cache=True, nogil=True)
-def scan(events: Any, tables: Any, rows: Any, out: Any) -> None:
+def scan(events: Any, tables: Any, rows: Any, out: Any) -> None:  # noqa: C901
     """Read states at many moments in one pass.
+
+    It is one function on purpose: handing arrays to helpers event by event costs 250 ns in
+    reference counts, ten times the update itself.
 
     Args:
         events: Six arrays of shape (n_events,), sorted by (key, known_at): key int64,
@@ -116,10 +78,13 @@ def scan(events: Any, tables: Any, rows: Any, out: Any) -> None:
             row sees the events with known_at before it) and its place in `out`.
         out: values (n_rows, n_slots) as of the moment, last and first (n_rows, n_channels).
     """
-    key, known = events[0], events[1]
+    key, known, occurred, code, value, hour = events
+    half_lives, slot_start, slots, by_value, channel_start, channels = tables[:6]
+    active_slots, limits, spans, span_of = tables[6:]
     row_key, row_at, place = rows
     values, lasts, firsts = out
-    factors = np.empty(tables[8].shape[0])
+    rhythm, renorm_us = limits[0], limits[1]
+    per_slot = 1.0 / half_lives
     n_slots, n_channels = values.shape[1], lasts.shape[1]
     sums = np.zeros(n_slots)
     last = np.full(n_channels, _NEVER, np.int64)
@@ -135,9 +100,31 @@ def scan(events: Any, tables: Any, rows: Any, out: Any) -> None:
         at = _NEVER
         while k < m and row_key[k] == r:
             while i < n and key[i] == r and known[i] < row_at[k]:
-                at = _apply(i, events, tables, (sums, last, first, factors), at)
+                t = occurred[i]
+                if at == _NEVER:
+                    at = t
+                elif t - at > renorm_us:
+                    _faded(t - at, spans, span_of, sums, sums)
+                    at = t
+                age_s = (t - at) * _PER_US
+                c = code[i]
+                for j in range(slot_start[c], slot_start[c + 1]):
+                    amount = value[i] if by_value[j] else 1.0
+                    if not np.isnan(amount):
+                        sums[slots[j]] += amount * np.exp2(age_s * per_slot[slots[j]])
+                for j in range(channel_start[c], channel_start[c + 1]):
+                    last[channels[j]] = max(last[channels[j]], t)
+                    first[channels[j]] = min(first[channels[j]], t)
+                if hour[i] >= 0:
+                    age_s = (hour[i] * HOUR_US - at) * _PER_US
+                    for j in range(active_slots.shape[0]):
+                        sums[active_slots[j]] += np.exp2(age_s * per_slot[active_slots[j]])
+                    if rhythm >= 0:
+                        slot = rhythm + (hour[i] + MONDAY_SHIFT) % HOURS_PER_WEEK
+                        sums[slot] += np.exp2(age_s * per_slot[slot])
                 i += 1
-            _faded(sums, row_at[k] - at if at != _NEVER else 0, tables, factors, values[place[k]])
+            age_us = row_at[k] - at if at != _NEVER else 0
+            _faded(age_us, spans, span_of, sums, values[place[k]])
             lasts[place[k], :] = last
             firsts[place[k], :] = first
             k += 1
