@@ -233,14 +233,26 @@ def _tastes(
 ) -> dict[str, tuple[list[int], list[float]]]:
     moments = spine.select(pl.col("key").alias("recipient_key"), pl.col("at").alias("until"))
     age_s = (pl.col("until") - pl.col("occurred_at")) / 1e6
-    sums = (
+    # Sorted and summed in order: a parallel sum would differ in its last digit from run to run.
+    faded = (
         added.join(moments, on="recipient_key", how="inner")
-        .group_by("recipient_key", "entry")
-        .agg((pl.col("amount") * (-age_s / half_life * np.log(2.0)).exp()).sum())
-        .group_by("recipient_key")
-        .agg("entry", "amount")
+        .with_columns(pl.col("amount") * (-age_s / half_life * np.log(2.0)).exp())
+        .sort("recipient_key", "entry", "occurred_at", "amount")
     )
-    return {key: (entries, amounts) for key, entries, amounts in sums.iter_rows()}
+    if faded.is_empty():
+        return {}
+    changed = pl.struct("recipient_key", "entry").rle_id().diff().fill_null(1) != 0
+    starts = np.flatnonzero(faded.select(changed).to_series().to_numpy())
+    first = faded[starts]
+    amounts = np.add.reduceat(faded["amount"].to_numpy(), starts)
+    tastes: dict[str, tuple[list[int], list[float]]] = {}
+    for key, entry, amount in zip(
+        first["recipient_key"].to_list(), first["entry"].to_list(), amounts.tolist(), strict=True
+    ):
+        entries, sums = tastes.setdefault(key, ([], []))
+        entries.append(entry)
+        sums.append(amount)
+    return tastes
 
 
 def _recent_hours(table: EventTable) -> dict[str, list[int]]:

@@ -9,6 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import features.feast_environment  # noqa: F401  before Feast
+
+# isort: split
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
 from feast.types import Array, Bytes, Float32
 

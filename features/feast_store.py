@@ -14,6 +14,9 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
+import features.feast_environment  # noqa: F401  before Feast
+
+# isort: split
 import polars as pl
 from feast import FeatureStore
 

@@ -31,7 +31,7 @@ from pipelines.materialize import materialize
 from pipelines.processes import free_port, running, wait_until_ready
 from pipelines.promote import promote
 from pipelines.retrain import Candidate, order_for, retrain
-from pipelines.run_commands import mlflow_server
+from pipelines.run_commands import MLFLOW_ENVIRONMENT, mlflow_server
 from pipelines.settings import Settings
 from pipelines.summary import IngestSummary
 from training.recipe import Order
@@ -158,7 +158,7 @@ def _start_mlflow(servers: ExitStack, settings: Settings, told: Demo) -> None:
     port = free_port(5000)
     told.mlflow_url = f"http://127.0.0.1:{port}"
     log = settings.data_dir / "mlflow-server.log"
-    environment = _environment(settings, {})
+    environment = _environment(settings, MLFLOW_ENVIRONMENT)
     servers.enter_context(running(mlflow_server(settings, port), environment=environment, log=log))
 
 

@@ -19,8 +19,16 @@ if TYPE_CHECKING:
 
 NAMES = ("send_time", "churn", "content_preference")
 
+
+def _is_ours(name: str) -> str:
+    if name not in NAMES:
+        raise typer.BadParameter(f"{name}; there are {', '.join(NAMES)}")
+    return name
+
+
 NameArgument = Annotated[
-    str, typer.Argument(help=f"Which model: {', '.join(NAMES)}.", metavar="NAME")
+    str,
+    typer.Argument(help=f"Which model: {', '.join(NAMES)}.", metavar="NAME", callback=_is_ours),
 ]
 
 
@@ -81,9 +89,8 @@ def retrain_command(
     """
     chosen = list(names or NAMES)
     with errors_shown():
-        unknown = [name for name in chosen if name not in NAMES]
-        if unknown:
-            raise typer.BadParameter(f"{unknown[0]}; there are {', '.join(NAMES)}")
+        for name in chosen:
+            _is_ours(name)
         settings = Settings()
         moment = None if as_of is None else micros_of(as_of)
         with ExitStack() as open_things:
@@ -108,7 +115,10 @@ def retrain_command(
                 step=step,
             )
             if order is None:
-                show_error(TrainingError("the event log is empty; run `opportune ingest` first"))
+                what = "the event log is empty; run `opportune ingest` first"
+                if as_of is not None:
+                    what = f"no event was known before {as_of}; choose a later --as-of or ingest"
+                show_error(TrainingError(what))
                 raise typer.Exit(2)
             candidates = []
             for name in chosen:
@@ -155,7 +165,8 @@ def models_command() -> None:
         registry = registry_of(settings)
         folder = ModelFolder(settings.models_dir)
         table = Table(title="Models", title_justify="left")
-        for column in ("model", "version", "aliases", "serving", "as of", "verdict"):
+        table.add_column("model", no_wrap=True)
+        for column in ("version", "aliases", "serving", "as of", "verdict"):
             table.add_column(column, overflow="fold")
         for name in NAMES:
             champion = folder.champion(name)

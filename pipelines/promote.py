@@ -3,6 +3,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from models.bundle import load_bundle
 from models.errors import VersionUnknownError
 from models.mlflow_registry import CANDIDATE, PREVIOUS, MlflowRegistry, Version
 from models.registry import ModelFolder
@@ -24,7 +25,8 @@ def promote(name: str, version: str, *, registry: MlflowRegistry, folder: ModelF
         shown = [f"{v.version} ({', '.join(v.aliases)})" if v.aliases else v.version for v in known]
         raise VersionUnknownError(name, version, shown)
     with TemporaryDirectory() as scratch:
-        folder.add(name, chosen.version, registry.fetch(chosen, Path(scratch)))
+        stored = folder.add(name, chosen.version, registry.fetch(chosen, Path(scratch)))
+    load_bundle(stored, name=name)  # one that was here before may have been damaged since
     registry.promote(name, chosen.version)
     folder.point(name, chosen.version)
     return chosen

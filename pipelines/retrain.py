@@ -37,9 +37,9 @@ def order_for(
 ) -> Order | None:
     """What to train from: the log as known at `as_of`, by default just after its newest event.
 
-    None for a log without events.
+    None when no event was known then.
     """
-    edges = log.scan().select(
+    edges = log.scan(as_of=as_of).select(
         pl.col("occurred_at").min().alias("first"),
         pl.max_horizontal("occurred_at", "received_at").max().alias("last"),
     )

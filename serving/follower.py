@@ -6,6 +6,7 @@ at the most and changes nothing when it fails: what is on disk goes on serving.
 
 import json
 import logging
+from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -37,7 +38,7 @@ class Follower:
         for spec in SPECS:
             try:
                 self._follow(spec.name)
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
                 if isinstance(error, URLError) and getattr(error, "code", 0) in {400, 404}:
                     continue  # no such model or alias: what is on disk stays
                 if self.is_reachable:
@@ -49,7 +50,7 @@ class Follower:
     def _follow(self, name: str) -> None:
         query = urlencode({"name": name, "alias": "champion"})
         found = json.loads(self._get(f"{_ALIAS}?{query}"))["model_version"]
-        version, run_id = str(found["version"]), str(found["run_id"])
+        version, run_id = str(int(found["version"])), str(found["run_id"])  # it names a folder
         pointer = self._folder.champion(name)
         if (pointer is not None and pointer.version == version) or (name, version) in self._refused:
             return

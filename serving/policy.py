@@ -5,6 +5,7 @@ gain is worth it; an hour that has passed is never chosen, and the window is nev
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -139,8 +140,8 @@ def reason_codes(features: Mapping[str, float]) -> list[ReasonCode]:
 
 def decision_id(ask: Ask) -> str:
     """The same for the same recipient, send and policy, however often a mail is rendered."""
-    text = f"{POLICY}\x1f{ask.send_id}\x1f{ask.recipient_key}"
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    named = json.dumps([POLICY, ask.send_id, ask.recipient_key])
+    return hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
 
 
 def shown(at: int, zone: tzinfo) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -14,6 +14,9 @@ class DataSettings(BaseSettings):
     )
 
     data_dir: Path = Field(Path("var"), description="The directory that holds all data.")
+    key_secret: SecretStr | None = Field(
+        None, description="The secret that makes recipient keys of addresses (HMAC-SHA256)."
+    )
 
     @property
     def events_dir(self) -> Path:
@@ -44,6 +47,19 @@ class ServingSettings(DataSettings):
     poll_s: float = Field(2.0, description="Seconds between looks at the champions.", gt=0)
     max_body_bytes: int = Field(
         4 * 1024 * 1024, description="A larger request body is refused with 413.", gt=0
+    )
+
+    webhook_secrets: dict[str, list[SecretStr]] = Field(
+        default_factory=dict,
+        description="Per mail provider the secrets that prove its webhooks, as JSON; two while "
+        "one is rotated.",
+    )
+    sns_topics: list[str] = Field(
+        default_factory=list, description="SNS topics that are ours, as JSON; SES needs them."
+    )
+    segment_channel_trusted: bool = Field(
+        default=False,
+        description="Take events of a Segment batch that its signature does not cover.",
     )
 
     @field_validator("mlflow_url")

@@ -30,6 +30,7 @@ def trees_graph(model: CalibratedTrees, spec: ModelSpec) -> bytes:
         target_opset=15,
     )
     graph = converted.graph
+    graph.name = spec.name  # the converter draws a random one: the same model, the same bytes
     probabilities = next(o.name for o in graph.output if "prob" in o.name)
     pick = _Nodes()
     p = pick.node("Gather", probabilities, pick.constant(np.array([1], np.int64)), axis=1)

@@ -8,8 +8,10 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from features.errors import StoreUnavailableError
+from features.errors import StateUnreadableError, StoreUnavailableError
+from features.events.esp.adapter import Credentials
 from features.events.log import EventLog
+from features.events.quarantine import Quarantine
 from features.packed import PackedStore
 from features.stream import Stream
 from models.registry import ModelFolder
@@ -21,8 +23,10 @@ from serving.http.metrics import Metrics
 from serving.http.problems import ProblemError, response_of
 from serving.http.routes import Parts, router_of
 from serving.http.schemas import BatchRequest, EventsRequest, ScoreRequest
+from serving.http.webhooks import webhook_router
 from serving.loader import LOG, Loader
 from serving.settings import ServingSettings
+from serving.webhooks import Certificates, Webhooks
 
 
 def create_app(settings: ServingSettings, *, clock: Clock = system_clock) -> FastAPI:
@@ -40,7 +44,7 @@ def create_app(settings: ServingSettings, *, clock: Clock = system_clock) -> Fas
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
             stream.catch_up()
-        except StoreUnavailableError as error:
+        except (StoreUnavailableError, StateUnreadableError) as error:
             LOG.warning("%s; answering with what is online", error)
         loader.start(every_s=settings.poll_s)
         yield
@@ -55,12 +59,29 @@ def create_app(settings: ServingSettings, *, clock: Clock = system_clock) -> Fas
         lifespan=lifespan,
         redoc_url=None,
     )
-    app.include_router(router_of(parts))
+    routers = (router_of(parts), webhook_router(_webhooks(settings, log), stream, metrics, clock))
+    for router in routers:
+        app.include_router(router)
     _answer_mistakes(app)
     _describe(app)
-    routes = {route.path for route in app.routes if hasattr(route, "path")}
-    app.add_middleware(Limits, max_bytes=settings.max_body_bytes, metrics=metrics, routes=routes)
+    app.add_middleware(Limits, max_bytes=settings.max_body_bytes, metrics=metrics)
     return app
+
+
+def _webhooks(settings: ServingSettings, log: EventLog) -> Webhooks:
+    """Credentials by provider; SES is proven by its topics and Amazon's certificates."""
+    certificates = Certificates()
+    named = {
+        provider: Credentials(
+            secrets=tuple(secret.get_secret_value() for secret in secrets),
+            is_channel_trusted=provider == "segment" and settings.segment_channel_trusted,
+        )
+        for provider, secrets in settings.webhook_secrets.items()
+    }
+    if settings.sns_topics:
+        named["ses"] = Credentials(topics=frozenset(settings.sns_topics), certificate=certificates)
+    secret = settings.key_secret.get_secret_value() if settings.key_secret else ""
+    return Webhooks(log, Quarantine(settings.events_dir), named, key_secret=secret)
 
 
 def _answer_mistakes(app: FastAPI) -> None:

@@ -16,11 +16,10 @@ from serving.http.problems import ProblemError
 class Limits:
     """Refuses large bodies with 413 and measures requests by route and status."""
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, metrics: Metrics, routes: set[str]) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, metrics: Metrics) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._metrics = metrics
-        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
@@ -49,5 +48,6 @@ class Limits:
         try:
             await self._app(scope, counted, watched)
         finally:
-            path = scope["path"] if scope["path"] in self._routes else "other"
+            # The route's own pattern, never the path: a label of what callers make up would grow.
+            path = getattr(scope.get("route"), "path", "other")
             self._metrics.observe_request(path, status, time.perf_counter() - started)

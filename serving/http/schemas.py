@@ -230,6 +230,14 @@ class EventsAnswer(Strict):
     rejected: list[EventRefused]
 
 
+class WebhookAnswer(Strict):
+    """What became of a provider's events; quarantined ones are kept with their reason."""
+
+    accepted: int
+    duplicate: int
+    quarantined: int
+
+
 class ReadyAnswer(Strict):
     """Whether the service can answer, if only by fallback, and with which models."""
 

@@ -64,7 +64,7 @@ def open_service(small_world) -> Iterator[Callable[..., World]]:
     with ExitStack() as stack:
 
         def opened(data_dir: Path, **more: Any) -> World:
-            settings = ServingSettings(data_dir=data_dir, mlflow_url="", **more)
+            settings = ServingSettings(data_dir=data_dir, **{"mlflow_url": "", **more})
             app = create_app(settings, clock=lambda: small_world.now)
             client = TestClient(app, raise_server_exceptions=False)
             return World(stack.enter_context(client), data_dir)
@@ -119,9 +119,7 @@ def start_process() -> Iterator[Callable[..., Process]]:
     """Starts the real service process; ended with the test."""
     started: list[Process] = []
 
-    def start(
-        data_dir: Path, *, command: list[str] | None = None, **environment: str
-    ) -> Process:
+    def start(data_dir: Path, *, command: list[str] | None = None, **environment: str) -> Process:
         own = {"PYTHONPATH": "", **os.environ, **environment}
         process = Process(data_dir, own, command or [sys.executable, "-m", "serving"])
         started.append(process)

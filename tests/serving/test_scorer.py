@@ -204,7 +204,7 @@ def test_bad_scores_of_items_cost_only_the_recipient_who_was_asked_with_them(cha
         n for n, c in enumerate(RECIPIENT_LAYOUT.counters) if c.name == spec.inputs[0]
     )  # fmt: skip
     states = [state_of(n) for n in range(2)]
-    states[1].at, states[1].slots[slot] = NOW, 13.0
+    states[1].at, states[1].slots = NOW, {slot: 13.0}
     asks = [Ask(f"r{n}", candidates=ITEMS) for n in range(2)]
     found = predict(asks, Known(states, {}, [Why.NONE] * 2), broken, at=NOW)
     assert [p.reasons[spec.name] for p in found] == [Why.NONE, Why.BAD_SCORE]

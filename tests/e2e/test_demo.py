@@ -1,0 +1,86 @@
+"""`opportune demo` as a newcomer runs it: the whole loop, its links, nothing left behind."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.registry import ModelFolder
+from models.specs import SPECS
+
+# Something@somewhere.top, but not the retina picture names of style sheets (logo@2x.png).
+ADDRESS = re.compile(rb"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}\.[A-Za-z]{2,}")
+
+
+def running_with(mark):
+    """Processes whose environment has the mark: all that a command started, near and far."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and mark in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue  # it has just ended
+    return found
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    var = tmp_path_factory.mktemp("demo") / "var"
+    own = {"DEMO_EXIT": "1", "OPPORTUNE_DATA_DIR": str(var), "COLUMNS": "200"}
+    command = [str(Path(sys.executable).with_name("opportune")), "demo"]
+    outcome = subprocess.run(
+        [*command, "--recipients", "700", "--weeks", "30"], env={**os.environ, **own},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stdout[-3000:] + outcome.stderr[-3000:]
+    return outcome, var / "demo"
+
+
+def test_it_tells_the_links_and_what_came_of_every_step(played):
+    outcome, data_dir = played
+    told = outcome.stdout
+    links = re.findall(r"http://127\.0\.0\.1:\d+/(\S*)", told)
+    assert {"#/models", "docs", "v1/score"} <= set(links)
+    assert re.search(r"The rendered mail:\s+\S+mail\.html", told)
+    for spec in SPECS:
+        assert f"train {spec.name}" in told
+    assert "unknown_recipient" in told  # the stranger among those who were scored
+    assert "Traceback" not in told + outcome.stderr
+    assert {ModelFolder(data_dir / "models").champion(s.name).version for s in SPECS} == {"1", "2"}
+
+
+def test_the_mail_shows_the_ranked_items_best_first(played):
+    outcome, data_dir = played
+    page = (data_dir / "mail.html").read_text()
+    told = re.findall(r"item-\d{3}", outcome.stdout.split("the next score knows")[1])
+    ranked = list(dict.fromkeys(told))
+    assert len(ranked) == 6
+    shown = re.findall(r"https://shop\.example/(item-\d{3})", page)
+    assert len(shown) in {1, 3}  # one thing for those who are about to leave
+    assert shown == ranked[: len(shown)]
+    assert "{{" not in page
+
+
+def test_it_ends_what_it_started(played):
+    _, data_dir = played
+    assert running_with(f"OPPORTUNE_DATA_DIR={data_dir.parent}".encode()) == []
+
+
+def test_it_writes_no_address(played):
+    _, data_dir = played
+    for file in data_dir.rglob("*"):
+        if file.is_file() and file.suffix not in {".png", ".npz", ".onnx"}:
+            found = set(ADDRESS.findall(file.read_bytes()))
+            assert {a for a in found if not a.endswith(b"example.com")} == set(), file
+
+
+@pytest.mark.parametrize("words", [("--recipients", "100"), ("--weeks", "4")])
+def test_a_world_too_small_to_learn_from_is_refused_at_once(words):
+    command = [str(Path(sys.executable).with_name("opportune")), "demo", *words]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert outcome.returncode == 2
+    assert "Traceback" not in outcome.stderr

@@ -1,0 +1,234 @@
+"""The commands around models: same order, same bundle; nothing later; one red line and exit 2."""
+
+import re
+import subprocess
+import sys
+
+import onnx
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from features.events.log import EventLog
+from features.events.schema import DAY_US, Event, EventType
+from models.bundle import GRAPH, sha256_of
+from models.mlflow_registry import MlflowRegistry
+from models.registry import ModelFolder
+from pipelines.cli import app
+
+COMMANDS = (
+    "ingest", "materialize", "retrain", "promote", "rollback", "models", "serve", "ui",
+    "simulate", "demo",
+)  # fmt: skip
+
+
+class Shell:
+    """`opportune` over one data directory."""
+
+    def __init__(self, data_dir):
+        self.data_dir = data_dir
+        self.folder = ModelFolder(data_dir / "models")
+
+    def __call__(self, *words):
+        return CliRunner().invoke(app, [str(word) for word in words])
+
+    @property
+    def registry(self):
+        return MlflowRegistry(f"sqlite:///{self.data_dir / 'mlflow.db'}")
+
+    def newest(self, name):
+        return self.registry.versions(name)[0]
+
+
+@pytest.fixture
+def shell_over(monkeypatch):
+    def over(data_dir):
+        monkeypatch.setenv("OPPORTUNE_DATA_DIR", str(data_dir))
+        monkeypatch.setenv("OPPORTUNE_SEED", "7")
+        monkeypatch.setenv("COLUMNS", "160")
+        for name in ("OPPORTUNE_TRACKING_URI", "OPPORTUNE_KEY_SECRET"):
+            monkeypatch.delenv(name, raising=False)
+        return Shell(data_dir)
+
+    return over
+
+
+@pytest.fixture
+def shell(shell_over, small_world, tmp_path):
+    return shell_over(small_world.copy(tmp_path / "var").data_dir)
+
+
+@pytest.fixture
+def bare(shell_over, tmp_path):
+    return shell_over(tmp_path / "bare")
+
+
+def is_one_red_line(outcome, *says):
+    assert outcome.exit_code == 2, outcome.output
+    lines = [line for line in outcome.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, outcome.stderr
+    for text in says:
+        assert text in lines[0]
+    assert "Traceback" not in outcome.output
+
+
+def graph_of(shell, version):
+    """A registered graph but for its name."""
+    into = shell.data_dir / f"fetched-{version.version}"
+    into.mkdir()
+    model = onnx.load(shell.registry.fetch(version, into) / GRAPH)
+    model.graph.name = ""
+    return model
+
+
+def test_the_help_lists_every_command_and_waits_for_no_library():
+    script = (
+        "import sys; from pipelines.cli import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = ('feast', 'mlflow', 'lightgbm', 'sklearn', 'pandas', 'numba')\n"
+        "print('LOADED', [name for name in heavy if name in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert "LOADED []" in found.stdout
+    for command in COMMANDS:
+        assert re.search(rf"^\W*{command} ", found.stdout, re.MULTILINE), command
+
+
+def test_the_same_moment_and_seed_give_the_same_bundle_whatever_comes_later(
+    shell, small_world, monkeypatch
+):
+    as_of = ("--as-of", "2025-10-25")
+    assert shell("retrain", "churn", *as_of).exit_code == 0
+    first = shell.newest("churn")
+    assert shell("retrain", "churn", *as_of).exit_code == 0
+    again = shell.newest("churn")
+    with EventLog(shell.data_dir / "events") as log:
+        key = small_world.people[0]
+        # Learnt later: what happened since, and what had happened before anything else.
+        for name, at in (
+            ("new", small_world.now - DAY_US),
+            ("old", small_world.now - 900 * DAY_US),
+        ):
+            log.append([
+                Event(f"{name}-{n}", EventType.CLICKED, key, at + n, small_world.now)
+                for n in range(50)
+            ])  # fmt: skip
+    assert shell("retrain", "churn", *as_of).exit_code == 0
+    later = shell.newest("churn")
+    assert [first.version, again.version, later.version] == ["3", "4", "5"]
+    for tag in ("fingerprint", "as_of"):
+        assert first.tags[tag] == again.tags[tag] == later.tags[tag], tag
+    weights = [graph_of(shell, version) for version in (first, again, later)]
+    assert weights[0] == weights[1] == weights[2]
+    monkeypatch.setenv("OPPORTUNE_SEED", "8")
+    assert shell("retrain", "churn", *as_of).exit_code == 0
+    assert graph_of(shell, shell.newest("churn")) != weights[0]
+    assert "candidate" in shell.newest("churn").aliases
+    assert shell.folder.champion("churn").version == "1"  # training promotes nothing
+
+
+def test_the_same_order_gives_the_same_bytes(shell):
+    for _ in range(2):
+        assert shell("retrain", "churn", "--as-of", "2025-10-25").exit_code == 0
+    one, other = shell.registry.versions("churn")[:2]
+    assert one.tags["onnx_sha256"] == other.tags["onnx_sha256"]
+
+
+def test_too_little_data_is_one_red_line_with_a_remedy(shell):
+    is_one_red_line(shell("retrain", "churn", "--as-of", "2025-04-25"), "churn", "ingest")
+    is_one_red_line(shell("retrain", "churn", "--horizon-days", "900"), "shorter horizon")
+    assert shell.newest("churn").version == "2"
+
+
+def test_nothing_known_at_that_moment_says_so(shell):
+    is_one_red_line(shell("retrain", "churn", "--as-of", "2001-01-01"), "2001-01-01")
+
+
+def test_an_empty_log_says_what_to_do_first(bare):
+    is_one_red_line(bare("retrain"), "opportune ingest")
+    outcome = bare("materialize")
+    assert outcome.exit_code == 0
+    assert bare("models").exit_code == 0
+    is_one_red_line(bare("promote", "churn"), "opportune retrain")
+    is_one_red_line(bare("rollback", "churn"), "opportune retrain")
+
+
+def test_an_unknown_model_is_named_with_those_there_are(shell):
+    for words in (("retrain", "chrun"), ("promote", "chrun"), ("rollback", "ch'run")):
+        outcome = shell(*words)
+        assert outcome.exit_code == 2
+        assert "send_time, churn, content_preference" in " ".join(outcome.stderr.split())
+        assert words[1] in outcome.stderr
+        assert "Traceback" not in outcome.output
+
+
+def test_an_unknown_version_is_refused_with_those_there_are(shell):
+    is_one_red_line(
+        shell("promote", "churn", "99"), "no version 99", "2 (candidate)", "1 (champion)"
+    )
+    assert shell.folder.champion("churn").version == "1"
+
+
+def test_promote_and_rollback_move_alias_pointer_and_bundle_together(shell):
+    assert shell("promote", "churn", "2").exit_code == 0
+    aliases = {v.version: v.aliases for v in shell.registry.versions("churn")}
+    assert aliases == {"2": ("candidate", "champion"), "1": ("previous",)}
+    champion = shell.folder.champion("churn")
+    assert (champion.version, champion.previous) == ("2", "1")
+    graph = shell.folder.folder("churn", "2") / GRAPH
+    assert sha256_of(graph) == shell.newest("churn").tags["onnx_sha256"]
+    assert shell("rollback", "churn").exit_code == 0
+    assert shell.folder.champion("churn").version == "1"
+    assert shell("rollback", "churn").exit_code == 0  # and back again
+    assert shell.folder.champion("churn").version == "2"
+    assert shell("promote", "churn").exit_code == 0  # the candidate is the champion already
+    assert shell.folder.champion("churn").version == "2"
+    aliases = {v.version: v.aliases for v in shell.registry.versions("churn")}
+    assert aliases["1"] == ("previous",)
+
+
+def test_a_rollback_without_a_champion_before_is_refused(shell):
+    is_one_red_line(shell("rollback", "churn"), "no version previous")
+    assert shell.folder.champion("churn").version == "1"
+
+
+def test_a_damaged_bundle_is_not_promoted(shell):
+    source = shell.registry.fetch(shell.newest("churn"), shell.data_dir)
+    broken = shell.folder.folder("churn", "2")
+    source.rename(broken)
+    (broken / GRAPH).write_bytes(b"not a graph")
+    outcome = shell("promote", "churn", "2")
+    assert outcome.exit_code == 2, outcome.output
+    assert shell.folder.champion("churn").version == "1"
+
+
+def test_the_table_of_models_names_versions_verdicts_and_what_serves(shell):
+    outcome = shell("models")
+    assert outcome.exit_code == 0
+    rows = [
+        [cell.strip() for cell in re.split("[│┃]", line)[1:-1]]
+        for line in outcome.stdout.splitlines()
+    ]
+    rows = [row for row in rows if len(row) == 6 and row[1].isdigit()]
+    assert [(row[0], row[1], row[3]) for row in rows] == [
+        ("send_time", "2", ""), ("send_time", "1", "yes"), ("churn", "2", ""),
+        ("churn", "1", "yes"), ("content_preference", "1", "yes"),
+    ]  # fmt: skip
+    assert all(row[5] for row in rows)
+    assert "candidate" in rows[0][2]
+    assert "champion" in rows[1][2]
+
+
+def test_a_simulated_world_is_ready_to_be_ingested(bare, tmp_path):
+    file = tmp_path / "deep" / "world.ndjson"
+    assert bare("simulate", file, "--recipients", 20, "--weeks", 2, "--seed", 3).exit_code == 0
+    again = tmp_path / "again.ndjson"
+    assert bare("simulate", again, "--recipients", 20, "--weeks", 2, "--seed", 3).exit_code == 0
+    assert again.read_bytes() == file.read_bytes()
+    assert bare("ingest", file).exit_code == 0
+    with EventLog(bare.data_dir / "events") as log:
+        assert log.head() == file.read_text().count("\n")
+        assert log.scan().select(pl.col("recipient_key").n_unique()).collect().item() <= 20
