@@ -11,6 +11,8 @@ import pytest
 from models.registry import ModelFolder
 from models.specs import SPECS
 
+pytestmark = pytest.mark.xdist_group("demo")  # one worker plays it, once
+
 # Something@somewhere.top, but not the retina picture names of style sheets (logo@2x.png).
 ADDRESS = re.compile(rb"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}\.[A-Za-z]{2,}")
 
