@@ -17,7 +17,7 @@ from features.assemble import Reading
 from features.decay import NEVER_AT
 from features.definitions.affinity import Affinity
 from features.events.schema import HOUR_US
-from features.kernel import scan, scan_one, tables_of
+from features.kernel import counting_order, scan, scan_one, tables_of
 from features.layout import ACTOR_CODE, HOUR_MEMORY, N_ACTORS, TYPE_CODE, Layout
 from features.spec import key_hash
 from features.state import TOTAL_KEY, State
@@ -60,7 +60,9 @@ def event_table(events: pl.LazyFrame, *, key: str, layout: Layout) -> EventTable
     keys = coded["key"].unique().cast(pl.String).sort()
     numbers = pl.DataFrame({"key": keys, "number": np.arange(len(keys), dtype=np.int64)})
     numbers = numbers.with_columns(pl.col("key").cast(pl.Categorical))
-    table = coded.join(numbers, on="key", how="left").sort("number", "known_at", "offset")
+    table = coded.join(numbers, on="key", how="left", maintain_order="left")
+    table = table.sort("known_at", maintain_order=True)
+    table = table[counting_order(table["number"].to_numpy(), len(keys))]
     # The first known event of an hour opens it; all others look like hours of their own.
     hour = pl.col("number") * _HOURS + pl.col("hour")
     is_active = pl.col("code").is_in(active)

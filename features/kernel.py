@@ -51,6 +51,25 @@ def tables_of(layout: Layout) -> tuple[Array, ...]:
     )
 
 
+@njit(cache=True, nogil=True)
+def counting_order(key: Array, n_keys: int) -> Array:
+    """The stable order by key, shape (n,): one pass to count and one to place, no sort.
+
+    Args:
+        key: Numbers from 0 to n_keys - 1, shape (n,).
+    """
+    start = np.zeros(n_keys + 1, np.int64)
+    for i in range(key.shape[0]):
+        start[key[i] + 1] += 1
+    for k in range(n_keys):
+        start[k + 1] += start[k]
+    order = np.empty(key.shape[0], np.int64)
+    for i in range(key.shape[0]):
+        order[start[key[i]]] = i
+        start[key[i]] += 1
+    return order
+
+
 @njit(cache=True)
 def _faded(age_us: int, spans: Array, span_of: Array, sums: Array, out: Array) -> None:
     """The sums after some time, into `out`: one power per half-life, not one per slot."""
