@@ -6,14 +6,15 @@ recipient. `seen` is the log offset of the newest event inside, so that a replay
 
 Failure mode: an hour of activity that becomes known more than 35 days behind the newest one
 is not counted, because the state no longer remembers whether it was; the nightly rebuild from
-the log counts it.
+the log counts it. Of a robot with more than 4,096 interests only the strongest are kept.
 """
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from heapq import nlargest
 from itertools import islice
 from typing import Any, Final, Self
 
@@ -25,6 +26,7 @@ from features.layout import HOUR_MEMORY, Layout, code_of, local_hour, slot_of_ho
 from features.spec import key_hash
 
 PACKED_VERSION: Final = 1
+MAX_TASTES: Final = 4_096  # a person has hundreds; a robot must not make every update slow
 TOTAL_KEY: Final = 0  # the affinity entry that holds the sum over all events
 # version, layout digest, at, seen, zone_at, zone offset, zone name length, counts of what follows
 _HEADER: Final = struct.Struct("<BIqqqhBHBBHI")
@@ -99,7 +101,7 @@ class State:
     def pack(self, layout: Layout) -> bytes:
         """The state as bytes; `unpack` under the same layout gives it back."""
         slots = {slot: v for slot, v in sorted(self.slots.items()) if abs(v) >= FLOOR}
-        tastes = {key: v for key, v in sorted(self.affinity.items()) if v >= FLOOR}
+        tastes = {key: v for key, v in sorted(self._kept_tastes()) if v >= FLOOR}
         last, first = dict(sorted(self.last.items())), dict(sorted(self.first.items()))
         zone = self.zone.encode()[:255]
         sizes = len(slots), len(last), len(first), len(self.hours), len(tastes)
@@ -155,6 +157,13 @@ class State:
         if furthest[0] >= layout.n_slots or furthest[1] >= n_channels:
             raise StateUnreadableError("a slot or channel that there is not", remedy)
         return state
+
+    def _kept_tastes(self) -> Iterable[tuple[int, float]]:
+        """All interests, or of a robot's many thousand the strongest and the sum over all."""
+        if len(self.affinity) <= MAX_TASTES:
+            return self.affinity.items()
+        strongest = nlargest(MAX_TASTES, self.affinity.items(), key=lambda taste: taste[1])
+        return {TOTAL_KEY: self.affinity.get(TOTAL_KEY, 0.0), **dict(strongest)}.items()
 
     def _reach(self, at: int, layout: Layout, affinity: Affinity) -> None:
         """Renew the weights when an event lies far after the state's own time."""

@@ -346,3 +346,15 @@ def test_a_damaged_state_is_made_again_from_the_log(tmp_path):
         store.clear()
         stream.catch_up()
         assert damaged == [store.get("recipient", ["r"]), store.get("content", ["c"])]
+
+
+def test_a_robot_with_many_interests_keeps_the_strongest_and_a_bounded_row():
+    layout = layout_of(RECIPIENT)
+    state = State(at=1, affinity={0: 1e6} | {key: float(key) for key in range(1, 50_001)})
+    blob = state.pack(layout)
+    kept = State.unpack(blob, layout).affinity
+    assert len(blob) < 60_000
+    assert kept[0] == 1e6
+    assert min(key for key in kept if key) == 50_001 - (len(kept) - 1)
+    few = State(at=1, affinity={0: 3.0, 7: 2.0, 9: 1.0})
+    assert State.unpack(few.pack(layout), layout).affinity == few.affinity

@@ -8,6 +8,7 @@ its metadata), else by a keyed hash of the address; no address leaves this packa
 import hashlib
 import hmac
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -204,8 +205,6 @@ def check_password(provider: str, delivery: Delivery, credentials: Credentials) 
     Raises:
         WebhookRefusedError: The header is missing or none of the secrets matches.
     """
-    from base64 import b64encode  # noqa: PLC0415  only the providers without a signature
-
     given = delivery.headers.get("authorization", "")
     wanted = [f"Basic {b64encode(secret.encode()).decode()}" for secret in credentials.secrets]
     if not any([same(given, one) for one in wanted]):  # noqa: C419  every one is compared
