@@ -20,6 +20,7 @@ from models.runtime import Session
 from models.spec import ModelSpec
 
 PROOF_ROWS: Final = 10_000
+NEAR_ZERO: Final = np.float32(1e-35)
 GOLDEN_ROWS: Final = 50
 LIBRARIES: Final = ("lightgbm", "numpy", "onnx", "onnxmltools", "onnxruntime", "scikit-learn")
 
@@ -79,16 +80,23 @@ def prove(
 def on_thresholds(
     rows: Rows, thresholds: Sequence[tuple[int, float]], rng: np.random.Generator
 ) -> Rows:
-    """For each split three real rows moved onto it: at the threshold, one ulp below, one above."""
+    """For each split three real rows moved onto it: at the threshold, one ulp below, one above.
+
+    LightGBM splits zero from the rest at 1e-35 and reads everything nearer to zero as zero. No
+    feature lies there (`decay.FLOOR` is 1e-30): there the three are zero and what is next to
+    that gap on either side.
+    """
     if not thresholds:
         return rows[:0]
     base = rows[rng.integers(0, len(rows), 3 * len(thresholds))].copy()
     for i, (column, threshold) in enumerate(thresholds):
         with np.errstate(over="ignore"):  # a split on being missing lies beyond float32
             at = np.float32(threshold)
-            base[3 * i, column] = at
-            base[3 * i + 1, column] = np.nextafter(at, np.float32(-np.inf))
-            base[3 * i + 2, column] = np.nextafter(at, np.float32(np.inf))
+        low, high = (-NEAR_ZERO, NEAR_ZERO) if abs(at) <= NEAR_ZERO else (at, at)
+        with np.errstate(over="ignore"):
+            base[3 * i, column] = at if low == high else np.float32(0.0)
+            base[3 * i + 1, column] = np.nextafter(low, np.float32(-np.inf))
+            base[3 * i + 2, column] = np.nextafter(high, np.float32(np.inf))
     return base
 
 

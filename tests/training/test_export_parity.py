@@ -95,7 +95,8 @@ def test_every_split_gets_a_row_on_it_one_below_and_one_above(trees):
     for i, (column, threshold) in enumerate(thresholds):
         on, below, above = edges[3 * i : 3 * i + 3, column]
         assert below < on < above
-        assert float(on) == threshold  # floored: a float32 itself
+        # Floored: a float32 itself, or zero where LightGBM reads all between -1e-35 and 1e-35 so.
+        assert float(on) == (0.0 if abs(threshold) <= 1.1e-35 else threshold)
 
 
 def test_a_split_on_being_missing_alone_is_exported_and_proven():
@@ -263,3 +264,23 @@ def test_a_send_time_graph_of_other_strengths_is_refused():
 def test_what_was_exported_is_what_is_loaded(bundle_folders):
     for name, folder in bundle_folders.items():
         assert load_bundle(folder, name=name).manifest.libraries["onnxruntime"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_splits_at_zero_are_proven_at_zero_where_features_can_lie(seed):
+    """LightGBM splits zero from the rest at 1e-35 and reads what is nearer as zero."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(3_000, len(INPUTS))).astype(np.float32)
+    rows[rng.random(rows.shape) < 0.5] = 0.0
+    y = (rng.random(3_000) < 0.2 + 0.3 * (rows[:, 0] == 0) + 0.3 * (rows[:, 1] < 0)).astype(float)
+    booster = fit_trees(
+        (rows[:2_000], y[:2_000]), (rows[2_000:], y[2_000:]), inputs=INPUTS, seed=seed,
+        min_data_in_leaf=20, learning_rate=0.2, extra_trees=False,
+    )  # fmt: skip
+    model = CalibratedTrees(booster, Platt(), INPUTS)
+    thresholds = model.thresholds()
+    assert any(abs(threshold) < 1e-34 for _, threshold in thresholds)
+
+    exported = prove(SPEC, trees_graph(model, SPEC), native_of(model), rows, thresholds=thresholds)
+
+    assert exported.parity["on thresholds"] <= PARITY_LIMIT
