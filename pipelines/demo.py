@@ -5,6 +5,7 @@ Every part is the real one: the log, Feast, the trainings, MLflow, the service o
 
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ import orjson
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from features.errors import StoreUnavailableError
 from features.events.log import EventLog
 from features.events.schema import DAY_US, SECOND_US
 from features.events.simulator import simulate, write_ndjson
@@ -38,7 +40,7 @@ from training.recipe import Order
 
 N_CANDIDATES: Final = 6
 READY_S: Final = 90.0
-SWAP_S: Final = 30.0
+SWAP_S: Final = 60.0
 TEMPLATE: Final = "demo_mail.html.j2"
 
 Answer = dict[str, Any]
@@ -60,6 +62,7 @@ class Demo:
     swapped: tuple[str, str, float] = ("", "", 0.0)
     mail: Path = Path()
     mlflow_url: str = ""
+    mlflow: subprocess.Popen[bytes] | None = None
     service_url: str = ""
     took: dict[str, float] = field(default_factory=dict)
 
@@ -159,7 +162,8 @@ def _start_mlflow(servers: ExitStack, settings: Settings, told: Demo) -> None:
     told.mlflow_url = f"http://127.0.0.1:{port}"
     log = settings.data_dir / "mlflow-server.log"
     environment = _environment(settings, MLFLOW_ENVIRONMENT)
-    servers.enter_context(running(mlflow_server(settings, port), environment=environment, log=log))
+    command = mlflow_server(settings, port)
+    told.mlflow = servers.enter_context(running(command, environment=environment, log=log))
 
 
 def _start_service(servers: ExitStack, settings: Settings, told: Demo) -> None:
@@ -171,6 +175,9 @@ def _start_service(servers: ExitStack, settings: Settings, told: Demo) -> None:
     environment = _environment(settings, more)
     child = servers.enter_context(running(command, environment=environment, log=log))
     wait_until_ready(f"{told.service_url}/readyz", child, seconds=READY_S, log=log)
+    if told.mlflow is not None:  # begun long before, while the models were trained
+        own = settings.data_dir / "mlflow-server.log"
+        wait_until_ready(f"{told.mlflow_url}/health", told.mlflow, seconds=READY_S, log=own)
 
 
 def _environment(settings: Settings, more: Mapping[str, str]) -> dict[str, str]:
@@ -223,13 +230,18 @@ def _swap(told: Demo, order: Order, registry: MlflowRegistry) -> None:
     registry.promote("churn", second.version.version)
     started = time.perf_counter()
     body = {"recipient_key": told.before["recipient_key"]}
-    serving = told.before["models"]["churn"]
+    serving = old = told.before["models"]["churn"]
     while time.perf_counter() - started < SWAP_S:
         serving = _post(told, "/v1/score", body)["models"]["churn"]
         if serving == second.version.version:
             break
         time.sleep(0.1)
-    told.swapped = (told.before["models"]["churn"], serving, time.perf_counter() - started)
+    took = time.perf_counter() - started
+    if serving != second.version.version:
+        problem = f"still answers with churn {serving} {took:.0f} s after its alias moved"
+        remedy = f"see service.log and mlflow-server.log in {told.data_dir}"
+        raise StoreUnavailableError(told.service_url, problem, remedy)
+    told.swapped = (old, serving, took)
 
 
 def _items(events: pl.DataFrame) -> dict[str, list[str]]:
