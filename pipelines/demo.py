@@ -278,6 +278,10 @@ def _post(told: Demo, path: str, body: Mapping[str, Any]) -> Answer:
         orjson.dumps(body),
         {"content-type": "application/json"},
     )
-    with urlopen(request, timeout=30) as answer:  # noqa: S310
-        parsed: Answer = orjson.loads(answer.read())
-        return parsed
+    try:
+        with urlopen(request, timeout=30) as answer:  # noqa: S310
+            parsed: Answer = orjson.loads(answer.read())
+            return parsed
+    except OSError as error:
+        remedy = f"see service.log in {told.data_dir}"
+        raise StoreUnavailableError(told.service_url, str(error), remedy) from error

@@ -1,17 +1,18 @@
 """`opportune demo` as a newcomer runs it: the whole loop, its links, nothing left behind."""
 
+import fcntl
+import json
 import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from models.registry import ModelFolder
 from models.specs import SPECS
-
-pytestmark = pytest.mark.xdist_group("demo")  # one worker plays it, once
 
 # Something@somewhere.top, but not the retina picture names of style sheets (logo@2x.png).
 ADDRESS = re.compile(rb"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}\.[A-Za-z]{2,}")
@@ -29,15 +30,31 @@ def running_with(mark):
     return found
 
 
+@dataclass(frozen=True)
+class Outcome:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
-    var = tmp_path_factory.mktemp("demo") / "var"
-    own = {"DEMO_EXIT": "1", "OPPORTUNE_DATA_DIR": str(var), "COLUMNS": "200"}
-    command = [str(Path(sys.executable).with_name("opportune")), "demo"]
-    outcome = subprocess.run(
-        [*command, "--recipients", "700", "--weeks", "30"], env={**os.environ, **own},
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    """Played once per run, whatever the number of workers: two at a time would share ports."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    var, told = root / "demo-var", root / "demo-outcome.json"
+    with (root / "demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            own = {"DEMO_EXIT": "1", "OPPORTUNE_DATA_DIR": str(var), "COLUMNS": "200"}
+            command = [str(Path(sys.executable).with_name("opportune")), "demo"]
+            done = subprocess.run(
+                [*command, "--recipients", "700", "--weeks", "30"], env={**os.environ, **own},
+                capture_output=True, text=True, timeout=300, check=False,
+            )  # fmt: skip
+            told.write_text(json.dumps([done.returncode, done.stdout, done.stderr]))
+    outcome = Outcome(*json.loads(told.read_text()))
     assert outcome.returncode == 0, outcome.stdout[-3000:] + outcome.stderr[-3000:]
     return outcome, var / "demo"
 

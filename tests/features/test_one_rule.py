@@ -43,7 +43,7 @@ from features.spec import (
     Weight,
     key_hash,
 )
-from features.state import TOTAL_KEY, State
+from features.state import MAX_TASTES, TOTAL_KEY, State
 from features.stream import PROGRESS, Stream
 
 HOUR_US = 3_600_000_000
@@ -535,7 +535,8 @@ def test_a_crawler_that_touches_100_000_items_is_still_a_state():
     for number in range(100_000):
         state.apply(replace(event, content_id=str(number)), layout=layout, affinity=AFFINITY)
     again = State.unpack(state.pack(layout), layout)
-    assert len(again.affinity) == len(state.affinity)
+    assert len(again.affinity) == MAX_TASTES
+    assert again.affinity[TOTAL_KEY] == state.affinity[TOTAL_KEY]
 
 
 def test_content_features_have_no_rhythm_and_recipients_do():
