@@ -32,17 +32,14 @@ class EventTable:
     Args:
         keys: Entity keys; the number of a key is its place here.
         columns: key number, known_at, occurred_at, code, value, first-known local hour or -1.
-        offsets: Shape (n_events,), log offsets in the same order.
     """
 
     keys: pl.Series
     columns: tuple[NDArray[Any], ...]
-    offsets: NDArray[np.int64]
 
 
 def event_table(events: pl.LazyFrame, *, key: str, layout: Layout) -> EventTable:
     """Sort a log by entity and by when each event was known; `key` names the entity's column."""
-    active = [code for code, is_active in enumerate(layout.is_active.tolist()) if is_active]
     coded = (
         events.filter(pl.col(key) != "")
         .select(
@@ -65,12 +62,12 @@ def event_table(events: pl.LazyFrame, *, key: str, layout: Layout) -> EventTable
     table = table[counting_order(table["number"].to_numpy(), len(keys))]
     # The first known event of an hour opens it; all others look like hours of their own.
     hour = pl.col("number") * _HOURS + pl.col("hour")
-    is_active = pl.col("code").is_in(active)
+    is_active = pl.col("code").is_in(_active_codes(layout))
     opens = pl.when(is_active).then(hour).otherwise(-pl.col("offset")).is_first_distinct()
     table = table.with_columns(pl.when(is_active & opens).then("hour").otherwise(-1).alias("hour"))
     names = ("number", "known_at", "occurred_at", "code", "value", "hour")
     columns = tuple(table[name].to_numpy() for name in names)
-    return EventTable(keys, columns, table["offset"].to_numpy())
+    return EventTable(keys, columns)
 
 
 def read_at(table: EventTable, spine: pl.DataFrame, layout: Layout) -> Reading:
@@ -101,16 +98,10 @@ def affinity_events(events: pl.LazyFrame, *, layout: Layout, affinity: Affinity)
     Columns: recipient_key, entry (the 32-bit key), known_at, occurred_at, amount.
     """
     human = {kind.value: weight for kind, weight in affinity.weights.items()}
-    active_types = {
-        f"{kind.value}/{actor.value}"
-        for kind in TYPE_CODE
-        for actor in ACTOR_CODE
-        if layout.is_active[TYPE_CODE[kind] + ACTOR_CODE[actor]]
-    }
     rows = (
         events.filter(
             pl.col("type").is_in(list(human)),
-            pl.concat_str("type", "actor", separator="/").is_in(list(active_types)),
+            _code().is_in(_active_codes(layout)),
             (pl.col("topics").list.len() > 0) | (pl.col("content_id") != ""),
         )
         .select(
@@ -208,6 +199,11 @@ def _code() -> pl.Expr:
     kinds = pl.col("type").cast(pl.Enum([kind.value for kind in TYPE_CODE])).to_physical()
     actors = pl.col("actor").cast(pl.Enum([actor.value for actor in ACTOR_CODE])).to_physical()
     return (kinds.cast(pl.UInt8) * N_ACTORS + actors.cast(pl.UInt8)).cast(pl.UInt8)
+
+
+def _active_codes(layout: Layout) -> list[int]:
+    """The numbers of the events that make their hour an active hour."""
+    return np.flatnonzero(layout.is_active).tolist()
 
 
 def _offset_us() -> pl.Expr:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from features.events.schema import SECOND_US
 from models.registry import ModelFolder
+from models.specs import BY_NAME
 from pipelines.console import OUT, errors_shown, show_error, steps_shown
 from pipelines.settings import Settings
 from training.errors import TrainingError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from models.mlflow_registry import MlflowRegistry
     from pipelines.retrain import Candidate
 
-NAMES = ("send_time", "churn", "content_preference")
+NAMES = tuple(BY_NAME)
 
 
 def _is_ours(name: str) -> str:

@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 from models.bundle import load_bundle
 from models.errors import VersionUnknownError
-from models.mlflow_registry import CANDIDATE, PREVIOUS, MlflowRegistry, Version
+from models.mlflow_registry import MlflowRegistry, Version
 from models.registry import ModelFolder
 
 
@@ -30,6 +30,3 @@ def promote(name: str, version: str, *, registry: MlflowRegistry, folder: ModelF
     registry.promote(name, chosen.version)
     folder.point(name, chosen.version)
     return chosen
-
-
-__all__ = ["CANDIDATE", "PREVIOUS", "promote"]
