@@ -173,7 +173,7 @@ def states(
         added = affinity_events(events, layout=layout, affinity=affinity)
         tastes = _tastes(added, spine, affinity.half_life)
     hours = _recent_hours(table)
-    for row, (name, at, seen, zone_at, offset_min, zone) in enumerate(spine.iter_rows()):
+    for row, (name, at, seen, newest, zone_at, offset_min, zone) in enumerate(spine.iter_rows()):
         used = np.flatnonzero(reading.values[row])
         known = np.flatnonzero(reading.last[row] != NEVER_AT)
         entries, amounts = tastes.get(name, ([], []))
@@ -182,6 +182,7 @@ def states(
             State(
                 at=at,
                 seen=seen,
+                newest=newest,
                 slots=dict(zip(used.tolist(), reading.values[row, used].tolist(), strict=True)),
                 last=dict(zip(known.tolist(), reading.last[row, known].tolist(), strict=True)),
                 first=dict(zip(known.tolist(), reading.first[row, known].tolist(), strict=True)),
@@ -216,6 +217,7 @@ def _newest(events: pl.LazyFrame, key: str) -> pl.DataFrame:
     newest = named.group_by("key").agg(
         (pl.max_horizontal("occurred_at", "received_at").max() + 1).alias("at"),
         pl.col("offset").max().alias("seen"),
+        pl.col("occurred_at").max().alias("newest"),
     )
     by = ["occurred_at", "utc_offset_min", "timezone"]
     zones = (

@@ -25,19 +25,24 @@ from features.events.schema import HOUR_US, SECOND_US, Event
 from features.layout import HOUR_MEMORY, Layout, code_of, local_hour, slot_of_hour
 from features.spec import key_hash
 
-PACKED_VERSION: Final = 1
+PACKED_VERSION: Final = 2
 MAX_TASTES: Final = 4_096  # a person has hundreds; a robot must not make every update slow
 TOTAL_KEY: Final = 0  # the affinity entry that holds the sum over all events
-# version, layout digest, at, seen, zone_at, zone offset, zone name length, counts of what follows
-_HEADER: Final = struct.Struct("<BIqqqhBHBBHI")
+# version, layout digest, at, seen, newest, zone_at, zone offset, zone name length, counts of the
+# rest; `seen` and `newest` stay at bytes 13 and 21: stores compare them without reading a state
+_HEADER: Final = struct.Struct("<BIqqqqhBHBBHI")
 
 
 @dataclass(slots=True)
 class State:
-    """Decayed sums as seen at `at` (microseconds), and first and last times per channel."""
+    """Decayed sums as seen at `at` (microseconds), and first and last times per channel.
+
+    `newest` is when the newest event inside occurred, `seen` the newest log offset inside.
+    """
 
     at: int = NEVER_AT
     seen: int = 0
+    newest: int = NEVER_AT
     slots: dict[int, float] = field(default_factory=dict)
     last: dict[int, int] = field(default_factory=dict)
     first: dict[int, int] = field(default_factory=dict)
@@ -52,6 +57,7 @@ class State:
         if offset and offset <= self.seen:
             return
         self.seen = max(self.seen, offset)
+        self.newest = max(self.newest, event.occurred_at)
         code = code_of(event)
         self._reach(event.occurred_at, layout, affinity)
         for slot, by_value in layout.plain[code]:
@@ -92,6 +98,7 @@ class State:
         if other.zone_at != NEVER_AT:
             self._set_zone(other.zone_at, other.zone_offset_min, other.zone)
         self.seen = max(self.seen, other.seen)
+        self.newest = max(self.newest, other.newest)
 
     def affinity_at(self, key: int, at: int, affinity: Affinity) -> float:
         """What is left at a later moment of the interest in one topic or item."""
@@ -106,7 +113,7 @@ class State:
         zone = self.zone.encode()[:255]
         sizes = len(slots), len(last), len(first), len(self.hours), len(tastes)
         head = _HEADER.pack(
-            PACKED_VERSION, layout.digest, self.at, self.seen,
+            PACKED_VERSION, layout.digest, self.at, self.seen, self.newest,
             self.zone_at, self.zone_offset_min, len(zone), *sizes,
         )  # fmt: skip
         body = _body_of(*sizes).pack(
@@ -126,7 +133,8 @@ class State:
         remedy = "run `opportune materialize` to rebuild the online store from the log"
         if len(blob) < _HEADER.size:
             raise StateUnreadableError(f"{len(blob)} bytes are too few", remedy)
-        version, digest, at, seen, zone_at, zone_offset, n_zone, *sizes = _HEADER.unpack_from(blob)
+        version, digest, at, seen, newest, *more = _HEADER.unpack_from(blob)
+        zone_at, zone_offset, n_zone, *sizes = more
         if version != PACKED_VERSION or digest != layout.digest:
             problem = f"version {version}, layout {digest:08x} instead of {layout.digest:08x}"
             raise StateUnreadableError(problem, remedy)
@@ -143,6 +151,7 @@ class State:
         state = cls(
             at=at,
             seen=seen,
+            newest=newest,
             slots=_paired(numbers, n_slots),
             last=_paired(numbers, n_last),
             first=_paired(numbers, n_first),
@@ -231,6 +240,11 @@ def _paired(numbers: Iterator[Any], count: int) -> dict[int, Any]:
 def seen_by(blob: bytes) -> int:
     """The newest log offset inside packed bytes, whatever layout they were written under."""
     return int(_HEADER.unpack_from(blob)[3])
+
+
+def newest_by(blob: bytes) -> int:
+    """When the newest event inside packed bytes occurred (microseconds)."""
+    return int(_HEADER.unpack_from(blob)[4])
 
 
 def affinity_keys(topics: tuple[str, ...], content_id: str) -> list[int]:

@@ -29,6 +29,8 @@ MAX_PROPERTIES: Final = 64
 MAX_SKEW_US: Final = 5 * 60 * SECOND_US
 EARLIEST_US: Final = 631_152_000 * SECOND_US  # 1990-01-01: an older time is a unit mistake
 LATEST_US: Final = 4_102_444_800 * SECOND_US  # 2100-01-01
+EARLY: Final = "within_180s"  # the reason of a click soon after delivery: doubtful evidence
+TARGET: Final = "event_id"  # the property of `relabelled` that names the event concerned
 
 
 class EventType(StrEnum):
@@ -57,6 +59,7 @@ class EventType(StrEnum):
     PROFILE_UPDATED = "profile_updated"
     DECISION = "decision"
     ERASED = "erased"
+    RELABELLED = "relabelled"  # `actor` is what the event named in the properties really was
 
 
 class Actor(StrEnum):
@@ -145,6 +148,9 @@ def parse_event(raw: Mapping[str, Any], *, received_at: int) -> Event:
             "it lies after the moment it was received; check the clock, zone and unit",
         )  # fmt: skip
     zone = _text(raw.get("timezone") or "", "timezone", MAX_KEY_CHARS)
+    if kind is EventType.RELABELLED:
+        _required(raw, "actor")
+        _text(_required(_properties(raw.get("properties") or {}), TARGET), TARGET, MAX_KEY_CHARS)
     return Event(
         type=kind,
         occurred_at=occurred,
