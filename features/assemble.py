@@ -2,39 +2,30 @@
 
 Training reads states at label times through the kernel, serving reads one packed state at
 request time; both end in a `Reading`, and `matrix` makes the same float32 numbers of it. The
-value at `t` is computed at `t`: nothing stale is ever joined.
+value at `t` is computed at `t`, doubt included: nothing stale is ever joined.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.decay import FLOOR, NEVER_AT
-from features.events.schema import DAY_US, SECOND_US
-from features.layout import Layout, layout_of
-from features.spec import (
-    DAY,
-    Decayed,
-    Feature,
-    FeatureView,
-    MeanGap,
-    Pending,
-    Rate,
-    Recency,
-    Tenure,
-    Velocity,
-)
+from features.events.schema import DAY_US, HOUR_US, SECOND_US
+from features.kinds import MOST_WEEKS
+from features.layout import HOURS_PER_WEEK, MONDAY_SHIFT, Layout
+from features.plan import Plan, plan_of
+from features.signals import DOUBT_US
+from features.spec import FeatureView
 from features.state import State
 
 VELOCITY_FLOOR: Final = 1e-4  # events a day added to both rates of a velocity
 
 Floats = NDArray[np.float64]
-_Kind = TypeVar("_Kind", bound=Feature)
+Times = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +34,18 @@ class Reading:
 
     Args:
         at: Shape (n,), microseconds.
-        values: Shape (n, n_slots), decayed to `at`.
+        values: Shape (n, n_counters or n_slots), decayed to `at`.
         last, first: Shape (n, n_channels), microseconds; NEVER_AT and its negative for never.
+        bits, week: Shape (n, 2), the weeks with doubtful and with sure activity: bit i is week
+            (newest - i); the newest week.
     """
 
-    at: NDArray[np.int64]
+    at: Times
     values: Floats
-    last: NDArray[np.int64]
-    first: NDArray[np.int64]
+    last: Times
+    first: Times
+    bits: NDArray[np.uint64]
+    week: Times
 
 
 def read(states: Sequence[State | None], at: int, layout: Layout) -> Reading:
@@ -59,6 +54,7 @@ def read(states: Sequence[State | None], at: int, layout: Layout) -> Reading:
     values = np.zeros((n, n_slots))
     last = np.full((n, n_channels), NEVER_AT, np.int64)
     first = np.full((n, n_channels), -NEVER_AT, np.int64)
+    bits, week = np.zeros((n, 2), np.uint64), np.zeros((n, 2), np.int64)
     for row, state in enumerate(states):
         if state is None or state.at == NEVER_AT:
             continue
@@ -73,118 +69,133 @@ def read(states: Sequence[State | None], at: int, layout: Layout) -> Reading:
             last[row, channel] = moment
         for channel, moment in state.first.items():
             first[row, channel] = moment
-    return Reading(np.full(n, at, np.int64), values, last, first)
+        for which, (some, newest) in enumerate(state.weeks):
+            bits[row, which], week[row, which] = some, newest
+    return Reading(np.full(n, at, np.int64), values, last, first, bits, week)
 
 
-def matrix(reading: Reading, view: FeatureView) -> NDArray[np.float32]:
-    """The view's features, shape (n, n_features); NaN where a time or gap is missing."""
-    plan = _plan_of(view)
-    n = len(reading.at)
-    out = np.empty((n, len(view.features)), np.float64)
-    values = reading.values
-    since_last = _days(reading.at, reading.last, NEVER_AT)
-    since_first = _days(reading.at, reading.first, -NEVER_AT)
+def matrix(reading: Reading, view: FeatureView, pool: Reading | None = None) -> NDArray[np.float32]:
+    """The view's features, shape (n, n_features); NaN where a time or gap is missing.
+
+    Args:
+        pool: What all keys together read at the same moments (n rows, or one for all); needed
+            where a rate of the view is pooled.
+    """
+    plan = plan_of(view)
+    is_sound = ~_is_void(reading, plan)
+    values = _counted(reading, plan, is_sound)
+    last = _newest(reading, plan, is_sound)
+    first = _oldest(reading, plan, is_sound)
+    since_last = _days(reading.at, last, NEVER_AT)
+    since_first = _days(reading.at, first, -NEVER_AT)
+    out = np.empty((len(reading.at), len(view.features)), np.float64)
     out[:, plan.decayed_to] = values[:, plan.decayed]
-    weight = plan.rate_weight
-    out[:, plan.rate_to] = (values[:, plan.rate_top] + plan.rate_prior * weight) / (
-        values[:, plan.rate_bottom] + weight
-    )
+    out[:, plan.pace_to] = values[:, plan.pace] * plan.pace_scale
+    out[:, plan.rate_to] = _rates(values, plan, pool)
     fast = values[:, plan.fast] / plan.fast_days
     slow = values[:, plan.slow] / plan.slow_days
-    out[:, plan.velocity_to] = np.log((fast + VELOCITY_FLOOR) / (slow + VELOCITY_FLOOR))
+    out[:, plan.velocity_to] = np.log(
+        np.maximum(fast + VELOCITY_FLOOR, VELOCITY_FLOOR)
+        / np.maximum(slow + VELOCITY_FLOOR, VELOCITY_FLOOR)
+    )
     out[:, plan.recency_to] = since_last[:, plan.recency]
     out[:, plan.tenure_to] = since_first[:, plan.tenure]
     count = values[:, plan.gap_total] - 1.0
     span = since_first[:, plan.gap] - since_last[:, plan.gap]
     out[:, plan.gap_to] = np.where(count > 0.5, span / np.where(count > 0.5, count, 1.0), np.nan)
-    begun, finished = reading.last[:, plan.begun], reading.last[:, plan.finished]
-    recent = since_last[:, plan.begun] <= plan.pending_days
-    out[:, plan.pending_to] = (begun > finished) & recent
+    age = since_last[:, plan.begun]
+    is_of_age = (age >= plan.pending_after) & (age <= plan.pending_days)
+    out[:, plan.pending_to] = (last[:, plan.begun] > last[:, plan.finished]) & is_of_age
+    if plan.reads_weeks:
+        _write_weeks(out, reading, plan, is_sound)
     return out.astype(np.float32)
 
 
 def rhythm(reading: Reading, layout: Layout) -> NDArray[np.float32]:
     """Hour-of-week activity, shape (n, 168), Monday 00 of the local clock first."""
-    return reading.values[:, layout.n_counters :].astype(np.float32)
+    plan, weeks = plan_of(layout.view), reading.values[:, layout.n_counters :]
+    is_sound = ~_is_void(reading, plan)[:, plan.active_doubt]
+    sure, doubtful = weeks[:, :HOURS_PER_WEEK], weeks[:, HOURS_PER_WEEK : 2 * HOURS_PER_WEEK]
+    return np.asarray(sure + doubtful * is_sound[:, None]).astype(np.float32)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Plan:
-    """Where each kind of feature reads from and writes to: index arrays, one per role."""
-
-    decayed_to: Any
-    decayed: Any
-    rate_to: Any
-    rate_top: Any
-    rate_bottom: Any
-    rate_prior: Floats
-    rate_weight: Floats
-    velocity_to: Any
-    fast: Any
-    slow: Any
-    fast_days: Floats
-    slow_days: Floats
-    recency_to: Any
-    recency: Any
-    tenure_to: Any
-    tenure: Any
-    gap_to: Any
-    gap: Any
-    gap_total: Any
-    pending_to: Any
-    begun: Any
-    finished: Any
-    pending_days: Floats
+def exposure(reading: Reading, layout: Layout) -> NDArray[np.float32]:
+    """Mails delivered by hour of the week, shape (n, 168), decayed like the rhythm."""
+    begin = layout.n_counters + 2 * HOURS_PER_WEEK
+    return reading.values[:, begin:].astype(np.float32)
 
 
-@lru_cache(maxsize=16)
-def _plan_of(view: FeatureView) -> _Plan:
-    layout = layout_of(view)
-    slot = {counter: index for index, counter in enumerate(layout.counters)}
-    channel = {signal: index for index, signal in enumerate(layout.channels)}
-
-    def of(kind: type[_Kind]) -> tuple[Any, list[_Kind]]:
-        found = [(i, f) for i, f in enumerate(view.features) if isinstance(f, kind)]
-        return np.array([i for i, _ in found], np.int64), [f for _, f in found]
-
-    def slots(counters: Sequence[Decayed]) -> Any:
-        return np.array([slot[counter] for counter in counters], np.int64)
-
-    decayed_to, decayed = of(Decayed)
-    rate_to, rates = of(Rate)
-    velocity_to, velocities = of(Velocity)
-    recency_to, recencies = of(Recency)
-    tenure_to, tenures = of(Tenure)
-    gap_to, gaps = of(MeanGap)
-    pending_to, pendings = of(Pending)
-    return _Plan(
-        decayed_to=decayed_to,
-        decayed=slots(decayed),
-        rate_to=rate_to,
-        rate_top=slots([f.top for f in rates]),
-        rate_bottom=slots([f.bottom for f in rates]),
-        rate_prior=np.array([f.prior for f in rates]),
-        rate_weight=np.array([f.prior_weight for f in rates]),
-        velocity_to=velocity_to,
-        fast=slots([f.fast for f in velocities]),
-        slow=slots([f.slow for f in velocities]),
-        fast_days=np.array([f.fast.half_life / DAY for f in velocities]),
-        slow_days=np.array([f.slow.half_life / DAY for f in velocities]),
-        recency_to=recency_to,
-        recency=np.array([channel[f.signal] for f in recencies], np.int64),
-        tenure_to=tenure_to,
-        tenure=np.array([channel[f.signal] for f in tenures], np.int64),
-        gap_to=gap_to,
-        gap=np.array([channel[f.total.signal] for f in gaps], np.int64),
-        gap_total=slots([f.total for f in gaps]),
-        pending_to=pending_to,
-        begun=np.array([channel[f.begun] for f in pendings], np.int64),
-        finished=np.array([channel[f.finished] for f in pendings], np.int64),
-        pending_days=np.array([f.days for f in pendings]),
-    )
+def _is_void(reading: Reading, plan: Plan) -> NDArray[np.bool_]:
+    """Whether doubt voids doubtful evidence, shape (n, n_doubts); doubt 0 is none."""
+    recent = reading.at[:, None] - reading.last <= DOUBT_US
+    void = np.zeros((len(reading.at), len(plan.doubts)), np.bool_)
+    for number, channels in enumerate(plan.doubts):
+        if len(channels):
+            void[:, number] = recent[:, channels].any(axis=1)
+    return void
 
 
-def _days(at: NDArray[np.int64], moments: NDArray[np.int64], never: int) -> Floats:
+def _counted(reading: Reading, plan: Plan, is_sound: NDArray[np.bool_]) -> Floats:
+    """Sure and sound evidence of each counter, shape (n, number of counters)."""
+    counted = np.zeros((len(reading.at), plan.n_counters))
+    counted[:, plan.sure_to] = reading.values[:, plan.sure_from]
+    doubtful = reading.values[:, plan.doubtful_from] * is_sound[:, plan.doubtful_by]
+    counted[:, plan.doubtful_to] += doubtful
+    return counted
+
+
+def _newest(reading: Reading, plan: Plan, is_sound: NDArray[np.bool_]) -> Times:
+    newest = np.full((len(reading.at), plan.n_signals), NEVER_AT, np.int64)
+    newest[:, plan.seen_to] = reading.last[:, plan.seen_from]
+    maybe = np.where(is_sound[:, plan.maybe_by], reading.last[:, plan.maybe_from], NEVER_AT)
+    newest[:, plan.maybe_to] = np.maximum(newest[:, plan.maybe_to], maybe)
+    return newest
+
+
+def _oldest(reading: Reading, plan: Plan, is_sound: NDArray[np.bool_]) -> Times:
+    oldest = np.full((len(reading.at), plan.n_signals), -NEVER_AT, np.int64)
+    oldest[:, plan.seen_to] = reading.first[:, plan.seen_from]
+    maybe = np.where(is_sound[:, plan.maybe_by], reading.first[:, plan.maybe_from], -NEVER_AT)
+    oldest[:, plan.maybe_to] = np.minimum(oldest[:, plan.maybe_to], maybe)
+    return oldest
+
+
+def _rates(values: Floats, plan: Plan, pool: Reading | None) -> Floats:
+    prior = np.broadcast_to(plan.rate_prior, (len(values), len(plan.rate_prior)))
+    weight = plan.rate_weight
+    if plan.is_pooled.any() and pool is not None:
+        whole = _counted(pool, plan, ~_is_void(pool, plan))
+        top, bottom = whole[:, plan.rate_top], whole[:, plan.rate_bottom]
+        empirical = (top + plan.rate_prior * weight) / (bottom + weight)
+        prior = np.where(plan.is_pooled, empirical, prior)
+    rates = (values[:, plan.rate_top] + prior * weight) / (values[:, plan.rate_bottom] + weight)
+    return np.asarray(rates)
+
+
+def _write_weeks(out: Floats, reading: Reading, plan: Plan, is_sound: NDArray[np.bool_]) -> None:
+    """Streaks and numbers of active weeks, counted back from the week of the moment."""
+    now = (reading.at // HOUR_US + MONDAY_SHIFT) // HOURS_PER_WEEK
+    active = np.zeros((len(reading.at), MOST_WEEKS), np.bool_)  # column i: i weeks ago
+    sound = np.stack([is_sound[:, plan.active_doubt], np.ones(len(now), np.bool_)], axis=1)
+    ages = np.arange(MOST_WEEKS)
+    for which in range(2):
+        # A clock ahead of UTC may already be in next week: that week counts as this one.
+        bit = ages[None, :] - (now - reading.week[:, which])[:, None]
+        is_kept = (bit >= 0) & (bit < MOST_WEEKS)
+        bits = reading.bits[:, which][:, None] >> np.where(is_kept, bit, 0).astype(np.uint64)
+        active |= is_kept & ((bits & np.uint64(1)) == 1) & sound[:, which, None]
+        ahead = (reading.week[:, which] > now) & sound[:, which]
+        active[:, 0] |= ahead & ((reading.bits[:, which] & np.uint64(1)) == 1)
+    this_week = active[:, 0].copy()
+    active[:, 0] = True  # this week may still bring some: a run up to last week goes on
+    run = np.cumprod(active, axis=1).sum(axis=1) - 1 + this_week
+    active[:, 0] = this_week
+    out[:, plan.streak_to] = run[:, None]
+    counts = np.cumsum(active, axis=1)
+    out[:, plan.weeks_to] = counts[:, plan.weeks_back - 1]
+
+
+def _days(at: Times, moments: Times, never: int) -> Floats:
     days = (at[:, None] - moments) / DAY_US
     days[moments == never] = math.nan
     return days

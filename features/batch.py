@@ -1,11 +1,10 @@
-"""The log to states and feature rows in bulk: Polars reads and sorts, the kernel scans.
+"""The log to states at many moments in bulk: Polars reads and sorts, the kernel scans.
 
 An event is known from the later of `occurred_at` and `received_at`, and weighs by when it
 occurred. A row at `t` therefore holds exactly what could have been known before `t`, late
-arrivals and all, and equals what the stream would have answered at that moment.
+arrivals and later labels and all, and equals what the stream would have answered then.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +13,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.assemble import Reading
-from features.decay import NEVER_AT
-from features.definitions.affinity import Affinity
-from features.events.schema import HOUR_US
-from features.kernel import counting_order, scan, scan_one, tables_of
-from features.layout import ACTOR_CODE, HOUR_MEMORY, N_ACTORS, TYPE_CODE, Layout
-from features.spec import key_hash
-from features.state import TOTAL_KEY, State
+from features.coding import code_column, corrected_log
+from features.kernel import counting_order, scan, tables_of
+from features.layout import POOL, Layout
 
-_HOURS = 2**24  # more hours than there are until the year 3880
+Columns = tuple[NDArray[Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +26,30 @@ class EventTable:
 
     Args:
         keys: Entity keys; the number of a key is its place here.
-        columns: key number, known_at, occurred_at, code, value, first-known local hour or -1.
+        columns: key number, known_at, occurred_at, code, value, UTC offset in minutes; each
+            event under its newest label.
+        labels: One row per label that was replaced: number (of the key), place (of the event in
+            the columns), known_at (when the next one was learnt), before (the code until then).
     """
 
     keys: pl.Series
-    columns: tuple[NDArray[Any], ...]
+    columns: Columns
+    labels: pl.DataFrame
 
 
 def event_table(events: pl.LazyFrame, *, key: str, layout: Layout) -> EventTable:
     """Sort a log by entity and by when each event was known; `key` names the entity's column."""
+    log = corrected_log(events)
     coded = (
-        events.filter(pl.col(key) != "")
+        log.events.filter(pl.col(key) != "")
         .select(
             pl.col(key).cast(pl.Categorical).alias("key"),
-            "offset",
-            "occurred_at",
             pl.max_horizontal("occurred_at", "received_at").alias("known_at"),
-            _code().alias("code"),
+            "occurred_at",
+            code_column().alias("code"),
             pl.col("value").fill_null(float("nan")),
-            ((pl.col("occurred_at") + _offset_us()) // HOUR_US).alias("hour"),
+            pl.col("utc_offset_min").fill_null(0).cast(pl.Int16),
+            *(["offset"] if len(log.labels) else []),
         )
         .collect()
     )
@@ -57,214 +57,110 @@ def event_table(events: pl.LazyFrame, *, key: str, layout: Layout) -> EventTable
     keys = coded["key"].unique().cast(pl.String).sort()
     numbers = pl.DataFrame({"key": keys, "number": np.arange(len(keys), dtype=np.int64)})
     numbers = numbers.with_columns(pl.col("key").cast(pl.Categorical))
-    table = coded.join(numbers, on="key", how="left", maintain_order="left")
-    table = table.sort("known_at", maintain_order=True)
+    table = coded.join(numbers, on="key", how="left", maintain_order="left").drop("key")
+    if layout.is_pooled:
+        table = table.with_columns(pl.col("number") + 1)
+        table = pl.concat([table, table.with_columns(number=pl.lit(0, pl.Int64))])
+        keys = pl.concat([pl.Series(keys.name, [POOL], pl.String), keys])
+    if not table["known_at"].is_sorted():
+        table = table.sort("known_at", maintain_order=True)
     table = table[counting_order(table["number"].to_numpy(), len(keys))]
-    # The first known event of an hour opens it; all others look like hours of their own.
-    hour = pl.col("number") * _HOURS + pl.col("hour")
-    is_active = pl.col("code").is_in(_active_codes(layout))
-    opens = pl.when(is_active).then(hour).otherwise(-pl.col("offset")).is_first_distinct()
-    table = table.with_columns(pl.when(is_active & opens).then("hour").otherwise(-1).alias("hour"))
-    names = ("number", "known_at", "occurred_at", "code", "value", "hour")
-    columns = tuple(table[name].to_numpy() for name in names)
-    return EventTable(keys, columns)
+    labels = pl.DataFrame()
+    if len(log.labels):
+        table, labels = _newest_labels(table, log.labels)
+    names = ("number", "known_at", "occurred_at", "code", "value", "utc_offset_min")
+    return EventTable(keys, tuple(table[name].to_numpy() for name in names), labels)
 
 
-def read_at(table: EventTable, spine: pl.DataFrame, layout: Layout) -> Reading:
+def read_at(
+    table: EventTable, spine: pl.DataFrame, layout: Layout, *, with_weeks: bool = True
+) -> Reading:
     """States at the spine's moments, in the spine's order.
 
     Args:
         spine: Columns `key` (text) and `at` (microseconds); unknown keys read as empty.
+        with_weeks: Whether to read the hours of the week too; they are most of a state.
     """
     numbers = pl.DataFrame({"key": table.keys, "number": np.arange(len(table.keys))})
     rows = (
-        spine.select("key", "at")
+        spine.select("key", pl.col("at").cast(pl.Int64))
         .with_row_index("row")
         .join(numbers, on="key", how="left")
-        .with_columns(pl.col("number").fill_null(len(table.keys)))
+        .select(pl.col("number").fill_null(len(table.keys)), "at", pl.col("row").cast(pl.Int64))
         .sort("number", "at")
     )
-    asked = tuple(rows[name].cast(pl.Int64).to_numpy() for name in ("number", "at", "row"))
-    values = np.empty((len(rows), layout.n_slots))
-    last = np.empty((len(rows), len(layout.channels)), np.int64)
-    first = np.empty_like(last)
-    scan(table.columns, tables_of(layout), asked, (values, last, first))
-    return Reading(spine["at"].cast(pl.Int64).to_numpy(), values, last, first)
+    width = layout.n_slots if with_weeks else layout.n_counters
+    reading = Reading(
+        spine["at"].cast(pl.Int64).to_numpy(),
+        np.empty((len(rows), width)),
+        np.empty((len(rows), len(layout.channels)), np.int64),
+        np.empty((len(rows), len(layout.channels)), np.int64),
+        np.empty((len(rows), 2), np.uint64),
+        np.empty((len(rows), 2), np.int64),
+    )
+    out = reading.values, reading.last, reading.first, reading.bits, reading.week
+    tables = tables_of(layout, with_weeks=with_weeks)
+    if len(table.labels):
+        rows, early = _split(table, rows)
+        columns, numbered = _as_labelled_then(table, early)
+        scan(columns, tables, _arrays(numbered), out)
+    scan(table.columns, tables, _arrays(rows), out)
+    return reading
 
 
-def affinity_events(events: pl.LazyFrame, *, layout: Layout, affinity: Affinity) -> pl.DataFrame:
-    """What each event adds to which topic or item of its recipient, one row per addition.
+def _arrays(rows: pl.DataFrame) -> Columns:
+    return tuple(rows[name].cast(pl.Int64).to_numpy() for name in ("number", "at", "row"))
 
-    Columns: recipient_key, entry (the 32-bit key), known_at, occurred_at, amount.
+
+def _newest_labels(table: pl.DataFrame, labels: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The table under the newest labels, and which labels those took the place of."""
+    newest = labels.group_by("target").agg(pl.col("after").last())
+    newest = newest.rename({"target": "offset"})
+    places = table.select("number", "offset").with_row_index("place")
+    replaced = labels.rename({"target": "offset"}).join(places, on="offset", how="inner")
+    corrected = table.join(newest, on="offset", how="left", maintain_order="left").with_columns(
+        code=pl.coalesce("after", "code")
+    )
+    names = ("number", "place", "known_at", "before")
+    return corrected, replaced.select(names).sort("number", "known_at", maintain_order=True)
+
+
+def _split(table: EventTable, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows that the newest labels hold for, and those before some label was learnt."""
+    last = table.labels.group_by("number").agg(pl.col("known_at").max().alias("settled"))
+    marked = rows.join(last, on="number", how="left", maintain_order="left")
+    is_early = pl.col("settled").is_not_null() & (pl.col("at") <= pl.col("settled"))
+    return (marked.filter(~is_early).select(rows.columns),
+            marked.filter(is_early).select(rows.columns))  # fmt: skip
+
+
+def _as_labelled_then(table: EventTable, rows: pl.DataFrame) -> tuple[Columns, pl.DataFrame]:
+    """Copies of the keys' events under the labels of each moment asked for, numbered anew.
+
+    There are at most as many copies of a key's events as rows ask for the key.
     """
-    human = {kind.value: weight for kind, weight in affinity.weights.items()}
-    rows = (
-        events.filter(
-            pl.col("type").is_in(list(human)),
-            _code().is_in(_active_codes(layout)),
-            (pl.col("topics").list.len() > 0) | (pl.col("content_id") != ""),
-        )
-        .select(
-            "recipient_key",
-            "topics",
-            "content_id",
-            "occurred_at",
-            pl.max_horizontal("occurred_at", "received_at").alias("known_at"),
-            pl.col("type").replace_strict(human, return_dtype=pl.Float64).alias("amount"),
-        )
-        .collect()
-    )
-    plain = rows.drop("topics", "content_id")
-    parts = [plain.with_columns(entry=pl.lit(TOTAL_KEY, pl.Int64))]
-    for kind, column in (("topic", "topics"), ("content", "content_id")):
-        long = rows.select("recipient_key", pl.col(column).alias("text"), *plain.columns[1:])
-        if column == "topics":
-            long = long.explode("text", empty_as_null=True, keep_nulls=True)
-            long = long.filter(pl.col("text").is_not_null())  # was an empty list
-        else:
-            long = long.filter(pl.col("text") != "")
-        hashes = {text: key_hash(kind, text) for text in long["text"].unique()}
-        entry = pl.col("text").replace_strict(hashes, return_dtype=pl.Int64, default=0)
-        parts.append(long.with_columns(entry=entry).select(parts[0].columns))
-    return pl.concat(parts).select("recipient_key", "entry", "known_at", "occurred_at", "amount")
-
-
-def affinity_at(
-    added: pl.DataFrame, spine: pl.DataFrame, *, half_life: float
-) -> NDArray[np.float64]:
-    """The interest of a recipient in an entry at a moment, shape (n_rows,), in spine order.
-
-    Args:
-        added: Of `affinity_events`.
-        spine: Columns recipient_key, entry, at.
-    """
-    wanted = spine.select("recipient_key", "entry").unique().with_row_index("number")
-    by = ["recipient_key", "entry"]
-    events = added.join(wanted, on=by, how="inner").sort("number", "known_at")
-    rows = spine.with_row_index("row").join(wanted, on=by, how="left").sort("number", "at")
-    columns = (
-        events["number"].cast(pl.Int64).to_numpy(),
-        events["known_at"].to_numpy(),
-        events["occurred_at"].to_numpy(),
-        events["amount"].to_numpy(),
-    )
-    asked = rows["number"].cast(pl.Int64).to_numpy(), rows["at"].to_numpy()
-    out = np.zeros(len(rows))
-    scan_one(columns, asked, half_life, 120 * 86_400_000_000, out)
-    result = np.empty(len(rows))
-    result[rows["row"].to_numpy()] = out
-    return result
-
-
-def states(
-    events: pl.LazyFrame, *, key: str, layout: Layout, affinity: Affinity
-) -> Iterator[tuple[str, State]]:
-    """The newest state of every key of an entity, ready to be packed.
-
-    Equals the stream's state after the same events (relative 1e-9).
-    """
-    table = event_table(events, key=key, layout=layout)
-    if len(table.keys) == 0:
-        return
-    spine = _newest(events, key)
-    reading = read_at(table, spine, layout)
-    tastes: dict[str, tuple[list[int], list[float]]] = {}
-    if key == "recipient_key":
-        added = affinity_events(events, layout=layout, affinity=affinity)
-        tastes = _tastes(added, spine, affinity.half_life)
-    hours = _recent_hours(table)
-    for row, (name, at, seen, newest, zone_at, offset_min, zone) in enumerate(spine.iter_rows()):
-        used = np.flatnonzero(reading.values[row])
-        known = np.flatnonzero(reading.last[row] != NEVER_AT)
-        entries, amounts = tastes.get(name, ([], []))
-        yield (
-            name,
-            State(
-                at=at,
-                seen=seen,
-                newest=newest,
-                slots=dict(zip(used.tolist(), reading.values[row, used].tolist(), strict=True)),
-                last=dict(zip(known.tolist(), reading.last[row, known].tolist(), strict=True)),
-                first=dict(zip(known.tolist(), reading.first[row, known].tolist(), strict=True)),
-                hours=set(hours.get(name, ())),
-                affinity=dict(zip(entries, amounts, strict=True)),
-                zone_at=NEVER_AT if zone_at is None else zone_at,
-                zone_offset_min=offset_min or 0,
-                zone=zone or "",
-            ),
-        )
-
-
-def _code() -> pl.Expr:
-    """The number of an event's type and actor, as `layout.code_of` gives it."""
-    kinds = pl.col("type").cast(pl.Enum([kind.value for kind in TYPE_CODE])).to_physical()
-    actors = pl.col("actor").cast(pl.Enum([actor.value for actor in ACTOR_CODE])).to_physical()
-    return (kinds.cast(pl.UInt8) * N_ACTORS + actors.cast(pl.UInt8)).cast(pl.UInt8)
-
-
-def _active_codes(layout: Layout) -> list[int]:
-    """The numbers of the events that make their hour an active hour."""
-    return np.flatnonzero(layout.is_active).tolist()
-
-
-def _offset_us() -> pl.Expr:
-    return pl.col("utc_offset_min").fill_null(0).cast(pl.Int64) * 60_000_000
-
-
-def _newest(events: pl.LazyFrame, key: str) -> pl.DataFrame:
-    """Per key: the moment just after everything is known, the newest offset, the newest zone."""
-    named = events.filter(pl.col(key) != "").rename({key: "key"})
-    newest = named.group_by("key").agg(
-        (pl.max_horizontal("occurred_at", "received_at").max() + 1).alias("at"),
-        pl.col("offset").max().alias("seen"),
-        pl.col("occurred_at").max().alias("newest"),
-    )
-    by = ["occurred_at", "utc_offset_min", "timezone"]
-    zones = (
-        named.filter(pl.col("utc_offset_min").is_not_null())
-        .group_by("key")
-        .agg(*(pl.col(column).sort_by(by).last() for column in by))
-    )
-    return newest.join(zones, on="key", how="left").sort("key").collect()
-
-
-def _tastes(
-    added: pl.DataFrame, spine: pl.DataFrame, half_life: float
-) -> dict[str, tuple[list[int], list[float]]]:
-    moments = spine.select(pl.col("key").alias("recipient_key"), pl.col("at").alias("until"))
-    age_s = (pl.col("until") - pl.col("occurred_at")) / 1e6
-    # Sorted and summed in order: a parallel sum would differ in its last digit from run to run.
-    faded = (
-        added.join(moments, on="recipient_key", how="inner")
-        .with_columns(pl.col("amount") * (-age_s / half_life * np.log(2.0)).exp())
-        .sort("recipient_key", "entry", "occurred_at", "amount")
-    )
-    if faded.is_empty():
-        return {}
-    changed = pl.struct("recipient_key", "entry").rle_id().diff().fill_null(1) != 0
-    starts = np.flatnonzero(faded.select(changed).to_series().to_numpy())
-    first = faded[starts]
-    amounts = np.add.reduceat(faded["amount"].to_numpy(), starts)
-    tastes: dict[str, tuple[list[int], list[float]]] = {}
-    for key, entry, amount in zip(
-        first["recipient_key"].to_list(), first["entry"].to_list(), amounts.tolist(), strict=True
-    ):
-        entries, sums = tastes.setdefault(key, ([], []))
-        entries.append(entry)
-        sums.append(amount)
-    return tastes
-
-
-def _recent_hours(table: EventTable) -> dict[str, list[int]]:
-    """The active hours that a state remembers, so that the stream can go on from there."""
-    frame = pl.DataFrame({"number": table.columns[0], "hour": table.columns[5]})
-    recent = (
-        frame.lazy()
-        .filter(pl.col("hour") >= 0)
-        .filter(pl.col("hour") > pl.col("hour").max().over("number") - HOUR_MEMORY)
-        .group_by("number")
-        .agg("hour")
-        .collect()
-    )
-    names = table.keys.to_list()
-    return {names[number]: hours for number, hours in recent.iter_rows()}
+    known: dict[int, pl.DataFrame] = {
+        int(group[0]): labels
+        for group, labels in table.labels.group_by("number", maintain_order=True)
+    }
+    parts: list[Columns] = []
+    numbered: list[pl.DataFrame] = []
+    for group, asked in rows.group_by("number", maintain_order=True):
+        labels = known[int(group[0])].reverse()
+        since = np.sort(labels["known_at"].to_numpy())
+        epoch = np.searchsorted(since, asked["at"].to_numpy(), side="left")
+        begin, end = np.searchsorted(table.columns[0], [group[0], group[0] + 1])
+        for number in np.unique(epoch):
+            moment = asked["at"].to_numpy()[epoch == number].max()
+            columns = [column[begin:end].copy() for column in table.columns]
+            for _, place, until, before in labels.iter_rows():
+                if until >= moment:  # newest first: the oldest still to come has the last word
+                    columns[3][place - begin] = before
+            columns[0][:] = len(parts)
+            numbered.append(asked.filter(pl.Series(epoch == number)).with_columns(
+                number=pl.lit(len(parts), pl.Int64)))  # fmt: skip
+            parts.append(tuple(columns))
+    if not parts:
+        return table.columns, rows
+    stacked = tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+    return stacked, pl.concat(numbered)

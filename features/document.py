@@ -4,7 +4,7 @@ import sys
 
 from features.definitions import AFFINITY, VIEWS
 from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
-from features.spec import shown_span
+from features.kinds import shown_span
 
 HEAD = """\
 # Features

@@ -1,21 +1,35 @@
-"""Feast entities, views and services, generated from the definitions; nobody writes them by hand.
+"""Feast entities, sources, views and services, generated from the definitions.
 
-Two sorts of views: *states* go online (one packed blob, read at request time by `assemble`),
-*features* are the training rows that `batch` computed at the labels' own moments, joined
-point in time by Feast.
+Three sorts of views: *states* go online (one packed blob, pushed or materialized), *now* views
+read them at request time through `assemble`, and *features* are the training rows that `batch`
+computed at the labels' own moments, joined point in time by Feast.
 """
 
+import inspect
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from types import FunctionType
+from typing import Any, Final, cast
 
 import features.feast_environment  # noqa: F401  before Feast
 
 # isort: split
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
-from feast.types import Array, Bytes, Float32
+import polars as pl
+from feast import (
+    Entity,
+    FeatureService,
+    FeatureView,
+    Field,
+    FileSource,
+    OnDemandFeatureView,
+    PushSource,
+    RequestSource,
+    ValueType,
+)
+from feast.types import Array, Bytes, Float32, Int64, String
 
-from features import definitions, spec
+from features import definitions, feast_now, spec
 from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
 from features.layout import layout_of
 
@@ -33,6 +47,21 @@ ENTITIES: Final = {"recipient": RECIPIENT, "content": CONTENT}
 FRESH: Final = timedelta(seconds=1)
 RHYTHM_VIEW: Final = "recipient_rhythm"
 AFFINITY_VIEW: Final = "affinity_features"
+POOL_VIEW: Final = "content_pool_state"
+# The one field of each state view; Feast hands columns to functions by these names alone.
+STATE_FIELDS: Final = {
+    "recipient_state": feast_now.RECIPIENT_STATE,
+    "content_state": feast_now.CONTENT_STATE,
+    POOL_VIEW: feast_now.CONTENT_POOL,
+}
+_KINDS: Final = {"Bytes": pl.Binary, "Float32": pl.Float32, "Array(Float32)": pl.List(pl.Float32)}
+
+
+class NowView(OnDemandFeatureView):
+    """A view whose schema is complete: Feast need not try its function on made-up bytes."""
+
+    def infer_features(self) -> None:
+        """Nothing is to be inferred."""
 
 
 def state_view_name(entity: str) -> str:
@@ -43,25 +72,54 @@ def state_view_name(entity: str) -> str:
 def objects(data_dir: Path) -> list[Any]:
     """Everything `feast apply` registers; sources are Parquet files under `data_dir`."""
     views = {view.name: _features_view(view, data_dir) for view in definitions.VIEWS}
-    states = [_state_view(view.entity, data_dir) for view in definitions.VIEWS]
+    states = {view.entity: _state_view(view, data_dir) for view in definitions.VIEWS}
+    pool = _pool_view(data_dir)
     rhythm = _view(RHYTHM_VIEW, [RECIPIENT], [Field(name="rhythm", dtype=Array(Float32))], data_dir)
     names = [name for name, _ in AFFINITY_FEATURES]
     fields = [Field(name=name, dtype=Float32) for name in names]
     affinity = _view(AFFINITY_VIEW, [RECIPIENT, CONTENT], fields, data_dir)
+    now = _now_views(states, pool)
+    training: dict[str, list[Any]] = {
+        "churn": [views["recipient_features"]],
+        "send_time": [rhythm, views["recipient_features"]],
+        "content_preference": [views["recipient_features"], views["content_features"], affinity],
+    }
+    online: dict[str, list[Any]] = {
+        "churn": [now["recipient_now"]],
+        "send_time": [now["recipient_now"]],
+        "content_preference": list(now.values()),
+    }
     services = [
-        _service("churn_v1", [views["recipient_features"]]),
-        _service("send_time_v1", [rhythm, views["recipient_features"]]),
-        _service(
-            "content_preference_v1",
-            [views["recipient_features"], views["content_features"], affinity],
-        ),
+        *(FeatureService(name=f"{model}_v1", features=held) for model, held in training.items()),
+        *(FeatureService(name=f"{model}_now_v1", features=held) for model, held in online.items()),
     ]
-    return [*ENTITIES.values(), *views.values(), *states, rhythm, affinity, *services]
+    feature_views = [*views.values(), *states.values(), pool, rhythm, affinity]
+    return [*ENTITIES.values(), *feature_views, *now.values(), *services]
 
 
 def source_file(view: str, data_dir: Path) -> Path:
     """The Parquet file behind a view."""
     return data_dir / f"{view}.parquet"
+
+
+def write_source(frame: pl.DataFrame, view: str, data_dir: Path) -> None:
+    """Replace a view's file; a reader sees the old rows or the new ones."""
+    target = source_file(view, data_dir)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_suffix(".tmp")
+    frame.write_parquet(scratch, compression="snappy")
+    scratch.replace(target)
+
+
+def make_missing_sources(items: Iterable[Any], data_dir: Path) -> None:
+    """Write an empty file for each view that has none yet; Feast wants one to read."""
+    for item in items:
+        if isinstance(item, FeatureView) and not source_file(item.name, data_dir).exists():
+            held = [ENTITIES[name].join_key for name in item.entities if name in ENTITIES]
+            schema: dict[str, Any] = dict.fromkeys(held, pl.String)
+            schema |= {field.name: _KINDS[str(field.dtype)] for field in item.features}
+            stamps = dict.fromkeys(["event_timestamp", "created"], pl.Datetime("us", "UTC"))
+            write_source(pl.DataFrame(schema=schema | stamps), item.name, data_dir)
 
 
 def _features_view(view: spec.FeatureView, data_dir: Path) -> FeatureView:
@@ -72,31 +130,80 @@ def _features_view(view: spec.FeatureView, data_dir: Path) -> FeatureView:
     return _view(view.name, [ENTITIES[view.entity]], fields, data_dir)
 
 
-def _state_view(entity: str, data_dir: Path) -> FeatureView:
-    layout = layout_of(next(view for view in definitions.VIEWS if view.entity == entity))
+def _state_view(view: spec.FeatureView, data_dir: Path) -> FeatureView:
+    name = state_view_name(view.entity)
+    return _online_view(name, [ENTITIES[view.entity]], view, data_dir)
+
+
+def _pool_view(data_dir: Path) -> FeatureView:
+    """The one state of all items together, without a key; it is stored with the items' states.
+
+    Feast materializes it with them, as the row of the empty key: this view's own file is empty.
+    """
+    view = next(view for view in definitions.VIEWS if layout_of(view).is_pooled)
+    return _online_view(POOL_VIEW, [], view, data_dir)
+
+
+def _online_view(
+    name: str, entities: list[Entity], view: spec.FeatureView, data_dir: Path
+) -> FeatureView:
     return _view(
-        state_view_name(entity),
-        [ENTITIES[entity]],
-        [Field(name="state", dtype=Bytes)],
+        name,
+        entities,
+        [Field(name=STATE_FIELDS[name], dtype=Bytes)],
         data_dir,
         online=True,
-        ttl=timedelta(days=3_650),
-        tags={"layout": f"{layout.digest:08x}"},
+        ttl=timedelta(days=3_650),  # the online store itself forgets at the view's time to live
+        tags={"layout": f"{layout_of(view).digest:08x}"},
     )
 
 
 def _view(
     name: str, entities: list[Entity], fields: list[Field], data_dir: Path, **more: Any
 ) -> FeatureView:
-    source = FileSource(
+    source: Any = FileSource(
         name=f"{name}_source",
         path=str(source_file(name, data_dir).absolute()),
         timestamp_field="event_timestamp",
         created_timestamp_column="created",
     )
+    if more.get("online"):
+        source = PushSource(name=f"{name}_push", batch_source=source)
     settings: dict[str, Any] = {"online": False, "ttl": FRESH} | more
     return FeatureView(name=name, entities=entities, schema=fields, source=source, **settings)
 
 
-def _service(name: str, views: list[Any]) -> FeatureService:
-    return FeatureService(name=name, features=views)
+def _now_views(states: dict[str, FeatureView], pool: FeatureView) -> dict[str, NowView]:
+    as_of = Field(name=feast_now.AS_OF, dtype=Int64, description="Microseconds since 1970 in UTC.")
+    moment = RequestSource(name="moment", schema=[as_of])
+    topics = Field(
+        name=feast_now.TOPICS, dtype=Array(String), description="What the item is about."
+    )
+    about = RequestSource(name="item_topics", schema=[topics])
+    # Without descriptions: Feast forgets an on-demand view's, and then finds the view changed.
+    fields = {
+        view.entity: [Field(name=name, dtype=Float32) for name in view.names]
+        for view in definitions.VIEWS
+    }
+    rhythm = Field(name=feast_now.RHYTHM, dtype=Array(Float32))
+    pairs = [Field(name=name, dtype=Float32) for name, _ in AFFINITY_FEATURES]
+    person, item = states["recipient"], states["content"]
+    views = [
+        _now(feast_now.recipient_now, [person, moment], [*fields["recipient"], rhythm]),
+        _now(feast_now.content_now, [item, pool, moment], fields["content"]),
+        _now(feast_now.affinity_now, [person, item, moment, about], pairs),
+    ]
+    return {view.name: view for view in views}
+
+
+def _now(function: Callable[..., Any], sources: list[Any], fields: list[Field]) -> NowView:
+    return NowView(
+        name=function.__name__,
+        sources=sources,
+        schema=fields,
+        mode="python",
+        udf=cast(FunctionType, function),
+        # Feast runs this text to get the function back: imported, so never an old copy of it.
+        udf_string=f"from {function.__module__} import {function.__name__}",
+        description=inspect.getdoc(function) or "",
+    )

@@ -1,13 +1,14 @@
 """A Feast online store over the packed one: `feast materialize` and `get_online_features` on it.
 
-Only state views live online: one blob per key. Feast hands over the blob with its event time;
-how much of the log it has seen stands in the blob itself, and a newer row is never replaced.
+Only state views live online: one blob per key. How much of the log a blob has seen and when its
+newest event occurred stand in the blob itself: that time is the event time a Feast user reads,
+and a row that has seen more is never replaced. The store enforces the time to live, which Feast's
+own online stores do not.
 """
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from feast import Entity, FeatureView, RepoConfig
 from feast.infra.online_stores.online_store import OnlineStore
@@ -16,11 +17,16 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel
 
 from features.events.schema import SECOND_US
-from features.feast_objects import ENTITIES, state_view_name
-from features.packed import PackedStore, Row
-from features.state import seen_by
+from features.feast_objects import ENTITIES, POOL_VIEW, STATE_FIELDS, state_view_name
+from features.feast_place import FeastPlace
+from features.layout import POOL
+from features.online import OnlineStore as PackedStates
+from features.online import open_store
+from features.packed_rows import Row, head_of
 
-_ENTITY_OF = {state_view_name(entity): entity for entity in ENTITIES}
+_ENTITY_OF: Final = {state_view_name(entity): entity for entity in ENTITIES} | {
+    POOL_VIEW: "content"  # under the key that no item has
+}
 
 
 class PackedOnlineStoreConfig(FeastConfigBaseModel):
@@ -29,13 +35,13 @@ class PackedOnlineStoreConfig(FeastConfigBaseModel):
     type: Literal["features.feast_online_store.PackedOnlineStore"] = (
         "features.feast_online_store.PackedOnlineStore"
     )
-    path: str = "online.sqlite"
+    address: str = ""  # a file or redis://...; when empty the one of OPPORTUNE_ONLINE_STORE
 
 
 class PackedOnlineStore(OnlineStore):
-    """Feast's reads and writes of state views, over `PackedStore`."""
+    """Feast's reads and writes of state views, over SQLite or Redis."""
 
-    _store: PackedStore | None = None
+    _store: PackedStates | None = None
 
     def online_write_batch(
         self,
@@ -46,10 +52,10 @@ class PackedOnlineStore(OnlineStore):
     ) -> None:
         """Write states; a stored one that has seen more of the log stays."""
         rows: list[Row] = []
-        for key, values, event_at, _ in data:
-            blob = values["state"].bytes_val
-            rows.append((_key_of(key), seen_by(blob), _micros(event_at), blob))
-        self._open(config).put(_ENTITY_OF[table.name], rows)
+        for key, values, _, _ in data:
+            blob = values[STATE_FIELDS[table.name]].bytes_val
+            rows.append((_key_of(table, key), *head_of(blob), blob))
+        self._open(config).put(_entity_of(table), rows)
         if progress is not None:
             progress(len(rows))
 
@@ -60,18 +66,22 @@ class PackedOnlineStore(OnlineStore):
         entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
-        """The states of the keys with their own times; (None, None) for unknown ones."""
+        """The states of the keys with the times of their newest events.
+
+        (None, None) where there is none or it has outlived the view's time to live.
+        """
         del requested_features  # a state view has one field
         store = self._open(config)
-        keys = [_key_of(key) for key in entity_keys]
+        keys = [_key_of(table, key) for key in entity_keys]
         answers: list[tuple[datetime | None, dict[str, Value] | None]] = []
-        for found in store.get_with_times(_ENTITY_OF[table.name], keys):
+        now = round(datetime.now(UTC).timestamp() * SECOND_US)  # Feast's reads have no `as_of`
+        for found in store.get_with_times(_entity_of(table), keys, now=now):
             if found is None:
                 answers.append((None, None))
             else:
-                at, blob = found
-                moment = datetime.fromtimestamp(at / SECOND_US, UTC)
-                answers.append((moment, {"state": Value(bytes_val=blob)}))
+                newest, blob = found
+                moment = datetime.fromtimestamp(newest / SECOND_US, UTC)
+                answers.append((moment, {STATE_FIELDS[table.name]: Value(bytes_val=blob)}))
         return answers
 
     def update(
@@ -92,16 +102,20 @@ class PackedOnlineStore(OnlineStore):
         del tables, entities  # one table serves every view
         self._open(config).clear()
 
-    def _open(self, config: RepoConfig) -> PackedStore:
+    def _open(self, config: RepoConfig) -> PackedStates:
         if self._store is None:
-            self._store = PackedStore(Path(config.online_store.path))
+            self._store = open_store(config.online_store.address or FeastPlace().online_address)
         return self._store
 
 
-def _key_of(key: EntityKey) -> str:
-    return str(key.entity_values[0].string_val)
+def _entity_of(table: FeatureView) -> str:
+    if table.name not in _ENTITY_OF:
+        raise ValueError(
+            f"view {table.name!r} is not online: its rows are for training; ask `recipient_now`, "
+            "`content_now` or `affinity_now` for the same features at any moment"
+        )
+    return _ENTITY_OF[table.name]
 
 
-def _micros(moment: datetime) -> int:
-    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return round(aware.timestamp() * SECOND_US)
+def _key_of(table: FeatureView, key: EntityKey) -> str:
+    return POOL if table.name == POOL_VIEW else str(key.entity_values[0].string_val)

@@ -12,66 +12,68 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import features.feast_environment  # noqa: F401  before Feast
 
 # isort: split
 import polars as pl
 from feast import FeatureStore
+from feast.repo_config import load_repo_config
 
+from features.events.durable import exclusive
 from features.events.schema import SECOND_US
-from features.feast_objects import objects, source_file, state_view_name
-
-_YAML: Final = """\
-# Written by opportune; `feast -c {folder} ui` and friends work on it.
-project: opportune
-provider: local
-registry: {folder}/registry.db
-offline_store:
-  type: duckdb
-online_store:
-  type: features.feast_online_store.PackedOnlineStore
-  path: {online}
-entity_key_serialization_version: 3
-"""
+from features.feast_objects import (
+    ENTITIES,
+    STATE_FIELDS,
+    make_missing_sources,
+    objects,
+    state_view_name,
+    write_source,
+)
+from features.feast_place import REPO
 
 
 class FeastStore:
-    """Feast over one data directory: sources, registry and feature_store.yaml in `folder`."""
+    """Feast over one data directory: sources and registry in `folder`.
 
-    def __init__(self, folder: Path, *, online: Path) -> None:
+    The settings are those of `feast_repo/feature_store.yaml`, but for the two places.
+
+    Args:
+        online: The packed store's address: a path, or `redis://...`; it goes into no file.
+    """
+
+    def __init__(self, folder: Path, *, online: Path | str) -> None:
         self.folder = folder.absolute()
-        self._online = online.absolute()
+        self._online = str(online) if "://" in str(online) else str(Path(online).absolute())
 
     @cached_property
     def _feast(self) -> Any:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        text = _YAML.format(folder=self.folder, online=self._online)
-        (self.folder / "feature_store.yaml").write_text(text)
-        return FeatureStore(repo_path=str(self.folder))
+        config = load_repo_config(REPO, REPO / "feature_store.yaml")
+        config.registry.path = str(self.folder / config.registry.path)
+        config.online_store.address = self._online
+        return FeatureStore(config=config)
 
     def apply(self) -> None:
         """Register every entity, view and service; sources without rows yet get empty files."""
-        for item in objects(self.folder):
-            if hasattr(item, "batch_source") and not source_file(item.name, self.folder).exists():
-                columns = [key for entity in item.entities for key in _JOIN_KEYS[entity]]
-                _write(pl.DataFrame(schema=_schema(columns, item)), item.name, self.folder)
-        with warnings.catch_warnings():
+        items = objects(self.folder)
+        make_missing_sources(items, self.folder)
+        with exclusive(self.folder / "apply.lock"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Feast's own deprecations are not ours to fix
-            self._feast.apply(objects(self.folder))
+            self._feast.apply(items)
 
     def write_rows(self, view: str, rows: pl.DataFrame) -> None:
-        """Replace a view's training rows.
+        """Replace a view's training rows, or the states that `feast materialize` would load.
 
         Args:
-            rows: The join keys, `at` (microseconds) and the view's features.
+            rows: The join keys, `at` (microseconds) and the view's features, or `state` (bytes).
         """
-        stamped = rows.with_columns(
+        named = rows.rename({"state": STATE_FIELDS[view]}) if view in STATE_FIELDS else rows
+        stamped = named.with_columns(
             pl.col("at").cast(pl.Datetime("us", "UTC")).alias("event_timestamp"),
             pl.col("at").cast(pl.Datetime("us", "UTC")).alias("created"),
         ).drop("at")
-        _write(stamped, view, self.folder)
+        write_source(stamped, view, self.folder)
 
     def training_frame(self, spine: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:
         """Join features to the spine as of each row's moment, in the spine's order.
@@ -119,33 +121,13 @@ class FeastStore:
 
     def online_states(self, entity: str, keys: Sequence[str]) -> list[bytes | None]:
         """States by Feast's own `get_online_features`, as a Feast user would read them."""
-        join_key = _JOIN_KEYS[entity][0]
+        view, join_key = state_view_name(entity), ENTITIES[entity].join_key
         answer = self._feast.get_online_features(
-            features=[f"{state_view_name(entity)}:state"],
+            features=[f"{view}:{STATE_FIELDS[view]}"],
             entity_rows=[{join_key: key} for key in keys],
         )
-        return [value or None for value in answer.to_dict()["state"]]
+        return [value or None for value in answer.to_dict()[STATE_FIELDS[view]]]
 
     def view_names(self) -> list[str]:
         """The feature views that the registry holds."""
         return sorted(view.name for view in self._feast.list_feature_views())
-
-
-_JOIN_KEYS: Final = {"recipient": ["recipient_key"], "content": ["content_id"]}
-
-
-def _schema(keys: Sequence[str], view: Any) -> dict[str, Any]:
-    kinds = {"Bytes": pl.Binary, "Float32": pl.Float32, "Array(Float32)": pl.List(pl.Float32)}
-    schema: dict[str, Any] = dict.fromkeys(keys, pl.String)
-    schema |= {f.name: kinds[str(f.dtype)] for f in view.features}
-    stamp = pl.Datetime("us", "UTC")
-    return schema | {"event_timestamp": stamp, "created": stamp}
-
-
-def _write(frame: pl.DataFrame, view: str, folder: Path) -> None:
-    """Atomically: a reader sees the old rows or the new ones."""
-    target = source_file(view, folder)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_suffix(".tmp")
-    frame.write_parquet(scratch, compression="snappy")
-    scratch.replace(target)

@@ -1,8 +1,9 @@
 """Where a view's sums live: definitions compiled to slots, once, for every way of computing them.
 
-A state holds one number per *slot* (a decayed counter; then 168 for the hour-of-week rhythm)
-and one first and last time per *channel* (a signal whose times are asked for). The layout
-says which slots and channels an event of a given type and actor touches.
+A state holds one number per *slot* and one first and last time per *channel*. A counter has up
+to two slots, one for sure and one for doubtful evidence, and so has a signal's channel; after
+the counters come three weeks of 168 hours: sure activity, doubtful activity, exposure. The
+layout says which slots and channels an event of a given code touches.
 """
 
 import hashlib
@@ -13,24 +14,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features.events.schema import DAY_US, HOUR_US, Actor, Event, EventType
-from features.spec import (
-    DAY,
-    Decayed,
-    FeatureView,
-    Signal,
-    Weight,
-    counters_of,
-    signals_of,
-)
+from features.events.schema import DAY_US, HOUR_US
+from features.kinds import DAY, Decayed, Rate, Streak, WeeksActive
+from features.signals import CODES, Signal, Weight
+from features.spec import FeatureView, counters_of, signals_of
 
 HOURS_PER_WEEK: Final = 168
-N_ACTORS: Final = len(Actor)
-TYPE_CODE: Final = {kind: index * N_ACTORS for index, kind in enumerate(EventType)}
-ACTOR_CODE: Final = {actor: index for index, actor in enumerate(Actor)}
-N_CODES: Final = len(EventType) * N_ACTORS
 HOUR_MEMORY: Final = 35 * 24  # how long a state remembers which hours it has counted
 MONDAY_SHIFT: Final = 72  # hour 0 of 1970 was a Thursday; slot 0 is Monday 00:00
+POOL: Final = ""  # the key of all keys together, in views that need it; no entity is called so
+NOTHING, DOUBTFUL, SURE = 0, 1, 2  # what an event makes of its hour
+
+Slot = tuple[Decayed, bool]  # the counter, and whether for its doubtful evidence
+Channel = tuple[Signal, bool]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,36 +34,42 @@ class Layout:
     """The compiled form of one feature view.
 
     Args:
-        counters: One per slot, in slot order.
-        half_lives_s: Shape (n_slots + 168 if there is a rhythm,), in seconds.
+        slots: One per counter slot, in slot order.
+        half_lives_s: Shape (n_slots,), in seconds; counters, then the three weeks.
+        spans: The same as plain numbers, which are faster one by one.
         channels: One per first/last time.
         plain: By event code, the slots it adds to and whether it adds its value.
         channels_of: By event code, the channels whose times it moves.
-        is_active: By event code, whether it makes its hour an active hour.
-        active_slots: The slots that an active hour adds one to.
+        hour_kind: By event code, NOTHING, DOUBTFUL or SURE.
+        is_exposure: By event code, whether it counts in the exposure of its hour.
+        hour_slots: By DOUBTFUL and SURE, the slots that such an hour adds one to.
+        tracks_hours: Whether anything is read from active hours or weeks.
         renorm_us: How far a state may lag behind an event before its weights are renewed.
         digest: Of everything that decides what a slot means.
     """
 
     view: FeatureView
-    counters: tuple[Decayed, ...]
+    slots: tuple[Slot, ...]
     half_lives_s: NDArray[np.float64]
-    channels: tuple[Signal, ...]
+    spans: tuple[float, ...]
+    channels: tuple[Channel, ...]
     plain: tuple[tuple[tuple[int, bool], ...], ...]
     channels_of: tuple[tuple[int, ...], ...]
-    is_active: NDArray[np.bool_]
-    active_slots: NDArray[np.int64]
+    hour_kind: NDArray[np.uint8]
+    is_exposure: NDArray[np.bool_]
+    hour_slots: tuple[tuple[int, ...], ...]
+    tracks_hours: bool
     renorm_us: int
     digest: int
 
     @property
     def n_counters(self) -> int:
-        """How many slots there are before the rhythm begins."""
-        return len(self.counters)
+        """How many slots there are before the weeks begin."""
+        return len(self.slots)
 
     @property
     def n_slots(self) -> int:
-        """Counters and, if kept, the 168 hours of the rhythm."""
+        """Counters and, if kept, three times the 168 hours of the week."""
         return len(self.half_lives_s)
 
     @property
@@ -75,47 +77,80 @@ class Layout:
         """Whether hour-of-week activity is kept."""
         return self.n_slots > self.n_counters
 
+    @property
+    def is_person(self) -> bool:
+        """Whether zone and profile belong to the key."""
+        return self.view.entity == "recipient"
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a rate is shrunk to the one over all keys, so that these need a state too."""
+        return any(isinstance(feature, Rate) and feature.pooled for feature in self.view.features)
+
 
 @lru_cache(maxsize=16)
 def layout_of(view: FeatureView) -> Layout:
-    """Compile a view; the same view gives the same object."""
-    counters = counters_of(view.features)
-    channels = signals_of(view.features)
-    spans = [counter.half_life for counter in counters]
+    """Compile a view; the same view gives the same object.
+
+    Raises:
+        ValueError: A signal counted by the hour is not of the view's activity.
+    """
+    slots = tuple(
+        (counter, doubtful)
+        for counter in counters_of(view.features)
+        for doubtful in (False, True)
+        if any(_falls(counter.signal, code, doubtful=doubtful) for code in range(len(CODES)))
+    )
+    channels = tuple(
+        (signal, doubtful)
+        for signal in signals_of(view)
+        for doubtful in (False, True)
+        if any(_falls(signal, code, doubtful=doubtful) for code in range(len(CODES)))
+    )
+    _check_hourly(view, slots)
+    spans = [counter.half_life for counter, _ in slots]
     if view.rhythm_half_life is not None:
-        spans += [view.rhythm_half_life] * HOURS_PER_WEEK
-    codes = [(kind, actor) for kind in EventType for actor in Actor]
+        spans += [view.rhythm_half_life] * (3 * HOURS_PER_WEEK)
+    codes = range(len(CODES))
+    by_hour = [(i, doubtful) for i, (c, doubtful) in enumerate(slots) if c.signal.per_hour]
+    hour_slots: tuple[tuple[int, ...], ...] = (
+        (),
+        tuple(i for i, doubtful in by_hour if doubtful),
+        tuple(i for i, doubtful in by_hour if not doubtful),
+    )
+    weekly = any(isinstance(feature, Streak | WeeksActive) for feature in view.features)
     shortest = min([*spans, 120 * DAY]) / DAY
     return Layout(
         view=view,
-        counters=counters,
+        slots=slots,
         half_lives_s=np.array(spans, dtype=np.float64),
+        spans=tuple(spans),
         channels=channels,
         plain=tuple(
             tuple(
                 (slot, counter.signal.weight is Weight.VALUE)
-                for slot, counter in enumerate(counters)
-                if _hits(counter.signal, kind, actor) and not counter.signal.per_hour
+                for slot, (counter, doubtful) in enumerate(slots)
+                if not counter.signal.per_hour and _falls(counter.signal, code, doubtful=doubtful)
             )
-            for kind, actor in codes
+            for code in codes
         ),
         channels_of=tuple(
-            tuple(i for i, signal in enumerate(channels) if _hits(signal, kind, actor))
-            for kind, actor in codes
+            tuple(
+                i
+                for i, (signal, doubtful) in enumerate(channels)
+                if _falls(signal, code, doubtful=doubtful)
+            )
+            for code in codes
         ),
-        is_active=np.array([_hits(view.active, kind, actor) for kind, actor in codes]),
-        active_slots=np.array(
-            [slot for slot, counter in enumerate(counters) if counter.signal.per_hour],
-            dtype=np.int64,
+        hour_kind=np.array([_hour_kind(view, code) for code in codes], np.uint8),
+        is_exposure=np.array(
+            [view.exposed is not None and view.exposed.counts(CODES[code]) for code in codes]
         ),
+        hour_slots=hour_slots,
+        tracks_hours=bool(by_hour) or weekly or view.rhythm_half_life is not None,
         renorm_us=int(min(120.0, 700.0 * shortest) * DAY_US),
-        digest=_digest(counters, channels, view),
+        digest=_digest(slots, channels, view),
     )
-
-
-def code_of(event: Event) -> int:
-    """The number of an event's type and actor."""
-    return TYPE_CODE[event.type] + ACTOR_CODE[event.actor]
 
 
 def local_hour(occurred_at: int, utc_offset_min: int | None) -> int:
@@ -132,15 +167,40 @@ def slot_of_hour(hour: int) -> int:
     return (hour + MONDAY_SHIFT) % HOURS_PER_WEEK
 
 
-def _hits(signal: Signal, kind: EventType, actor: Actor) -> bool:
-    return kind in signal.types and actor in signal.actors
+def week_of_hour(hour: int) -> int:
+    """Weeks since 1970, Monday first, of a local hour since 1970."""
+    return (hour + MONDAY_SHIFT) // HOURS_PER_WEEK
 
 
-def _digest(counters: tuple[Decayed, ...], channels: tuple[Signal, ...], view: FeatureView) -> int:
-    parts = [f"{c.name}={c.half_life}" for c in counters]
-    for signal in (*(c.signal for c in counters), *channels, view.active):
-        parts.append(f"{signal.name}:{sorted(signal.types)}:{sorted(signal.actors)}")
-        parts.append(f"{signal.weight}:{signal.per_hour}")
+def _falls(signal: Signal, code: int, *, doubtful: bool) -> bool:
+    """Whether events of a code fall into a signal's doubtful or into its sure part."""
+    return signal.counts(CODES[code]) and signal.doubts(CODES[code]) == doubtful
+
+
+def _hour_kind(view: FeatureView, code: int) -> int:
+    if not view.active.counts(CODES[code]):
+        return NOTHING
+    return DOUBTFUL if view.active.doubts(CODES[code]) else SURE
+
+
+def _check_hourly(view: FeatureView, slots: tuple[Slot, ...]) -> None:
+    for counter, _ in slots:
+        signal = counter.signal
+        same = (signal.types, signal.actors) == (view.active.types, view.active.actors)
+        if signal.per_hour and not same:
+            problem = f"{view.name}: {signal.name} is counted by the hour but is not of the same"
+            raise ValueError(f"{problem} types and actors as {view.active.name}; give it those")
+
+
+def _digest(slots: tuple[Slot, ...], channels: tuple[Channel, ...], view: FeatureView) -> int:
+    parts = [f"{c.name}={c.half_life}:{doubtful}" for c, doubtful in slots]
+    parts += [f"{signal.name}:{doubtful}" for signal, doubtful in channels]
+    signals = [*(c.signal for c, _ in slots), *(s for s, _ in channels), view.active, view.exposed]
+    for signal in signals:
+        if signal is not None:
+            parts.append(f"{signal.name}:{sorted(signal.types)}:{sorted(signal.actors)}")
+            parts.append(f"{signal.weight}:{signal.per_hour}:{signal.sure_only}")
+            parts.append(f"{sorted(signal.devices)}:{[d.name for d in signal.doubted_by]}")
     parts.append(f"rhythm={view.rhythm_half_life}")
     return int.from_bytes(
         hashlib.blake2b("|".join(parts).encode(), digest_size=4).digest(), "little"

@@ -7,71 +7,114 @@ at the same time, in any number of processes. WAL mode: readers never wait for t
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from features.errors import StoreUnavailableError
+from features.packed_file import FORMAT, begin, open_file
+from features.packed_rows import LIVES_S, Row, chunks_of, head_of, oldest_alive
 
-FORMAT: Final = 1
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _MAX_KEYS: Final = 500  # per SELECT, below SQLite's limit on bound values
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS states (
-  entity TEXT NOT NULL, key TEXT NOT NULL, seen INTEGER NOT NULL, at INTEGER NOT NULL,
-  blob BLOB NOT NULL, PRIMARY KEY (entity, key)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS progress (name TEXT PRIMARY KEY, offset INTEGER NOT NULL);
-"""
+_LOAD_ROWS: Final = 20_000  # per transaction of a bulk load: the stream gets its turn in between
 _PUT: Final = """
 INSERT INTO states (entity, key, seen, at, blob) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (entity, key) DO UPDATE SET seen = excluded.seen, at = excluded.at,
   blob = excluded.blob WHERE excluded.seen >= states.seen
 """
+_SET_PROGRESS: Final = """
+INSERT INTO progress (name, offset) VALUES (?, ?)
+ON CONFLICT (name) DO UPDATE SET offset = max(offset, excluded.offset)
+"""
 
-Row = tuple[str, int, int, bytes]  # key, offset seen, state's own time (microseconds), blob
+__all__ = ["FORMAT", "PackedStore", "Row"]
 
 
 class PackedStore:
     """States by (entity, key).
+
+    Failure mode: the last commits before a power cut may be gone, rows and progress together;
+    the log brings them back.
 
     Raises:
         StoreUnavailableError: The file cannot be opened, read or written now, or was written
             by a newer version.
     """
 
-    def __init__(self, path: Path, *, busy_timeout_ms: int = 10_000) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy_timeout_ms: int = 10_000,
+        lives_s: Mapping[str, float] = LIVES_S,
+    ) -> None:
         self._path = path
         self._busy_timeout_ms = busy_timeout_ms
+        self._lives_s = lives_s
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
 
-    def get(self, entity: str, keys: Sequence[str]) -> list[bytes | None]:
-        """The blobs of the keys in their order; None where there is none."""
-        found: dict[str, bytes] = {}
-        with self._errors():
-            for start in range(0, len(keys), _MAX_KEYS):
-                part = keys[start : start + _MAX_KEYS]
-                marks = ",".join("?" * len(part))
-                query = f"SELECT key, blob FROM states WHERE entity = ? AND key IN ({marks})"
-                found.update(self._connection().execute(query, (entity, *part)))
-        return [found.get(key) for key in keys]
+    def get(
+        self, entity: str, keys: Sequence[str], *, now: int | None = None
+    ) -> list[bytes | None]:
+        """The blobs of the keys in their order; None where there is none.
 
-    def get_with_times(self, entity: str, keys: Sequence[str]) -> list[tuple[int, bytes] | None]:
-        """The states' own times (microseconds) and blobs; None where there is none."""
-        query = "SELECT at, blob FROM states WHERE entity = ? AND key = ?"
-        with self._errors():
-            connection = self._connection()
-            return [connection.execute(query, (entity, key)).fetchone() for key in keys]
+        With `now` (microseconds) a state whose newest event is older than the entity's time to
+        live is missing too.
+        """
+        found = self._rows(entity, keys, now)
+        return [found[key][1] if key in found else None for key in keys]
+
+    def get_with_times(
+        self, entity: str, keys: Sequence[str], *, now: int | None = None
+    ) -> list[tuple[int, bytes] | None]:
+        """Times of the newest events (microseconds) and blobs, as `get` gives them."""
+        found = self._rows(entity, keys, now)
+        return [found.get(key) for key in keys]
 
     def put(self, entity: str, rows: Iterable[Row]) -> None:
         """Write rows; one that has seen less of the log than the stored row is left out."""
-        if not getattr(self._local, "in_writing", False):
+        if not self._is_writing:
             with self.writing():
                 self.put(entity, rows)
             return
         with self._errors():
             self._connection().executemany(_PUT, ((entity, *row) for row in rows))
+
+    def load(self, entity: str, rows: "pa.Table | Iterable[pa.RecordBatch]") -> int:
+        """Write many rows, guarded like `put`; readers and other writers go on meanwhile.
+
+        Args:
+            rows: Columns `key` (string) and `blob` (binary) without nulls; fastest in key order.
+
+        Returns:
+            How many rows are stored now; the others had seen less of the log.
+
+        Raises:
+            ValueError: A column is missing or has nulls.
+        """
+        stored = 0
+        for keys, blobs in chunks_of(rows, _LOAD_ROWS):
+            with self.writing():
+                before = self._connection().total_changes
+                heads = (head_of(blob) for blob in blobs)
+                self.put(entity, ((k, *h, b) for k, h, b in zip(keys, heads, blobs, strict=True)))
+                stored += self._connection().total_changes - before
+        return stored
+
+    def erase(self, entity: str, key: str) -> bool:
+        """Forget one key; returns whether it was there."""
+        if not self._is_writing:
+            with self.writing():
+                return self.erase(entity, key)
+        query = "DELETE FROM states WHERE entity = ? AND key = ?"
+        with self._errors():
+            return self._connection().execute(query, (entity, key)).rowcount > 0
 
     def progress(self, name: str) -> int:
         """The last log offset that is in the store."""
@@ -81,10 +124,9 @@ class PackedStore:
         return int(row[0]) if row else 0
 
     def set_progress(self, name: str, offset: int) -> None:
-        """Move the last log offset forward; call inside `writing`."""
-        query = "INSERT INTO progress VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET offset = ?"
+        """Move the last log offset forward, never back; call inside `writing`, after the puts."""
         with self._errors():
-            self._connection().execute(query, (name, offset, offset))
+            self._connection().execute(_SET_PROGRESS, (name, offset))
 
     def count(self, entity: str) -> int:
         """How many keys an entity has."""
@@ -100,7 +142,7 @@ class PackedStore:
 
     def clear(self) -> None:
         """Forget every state and how far the log was read; the log rebuilds them."""
-        if not getattr(self._local, "in_writing", False):
+        if not self._is_writing:
             with self.writing():
                 self.clear()
             return
@@ -110,10 +152,14 @@ class PackedStore:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """One writer's transaction: all of it is stored or nothing, and writers take turns."""
+        """One writer's transaction: all of it is stored or nothing, and writers take turns.
+
+        Two processes that catch up at once therefore work one after the other: the second
+        reads the progress that the first has left, and the states with it.
+        """
         connection = self._connection()
         with self._errors():
-            connection.execute("BEGIN IMMEDIATE")
+            begin(connection, timeout_ms=self._busy_timeout_ms)
             self._local.in_writing = True
             try:
                 yield
@@ -139,24 +185,33 @@ class PackedStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def _is_writing(self) -> bool:
+        return getattr(self._local, "in_writing", False)
+
+    def _rows(
+        self, entity: str, keys: Sequence[str], now: int | None
+    ) -> dict[str, tuple[int, bytes]]:
+        found: dict[str, tuple[int, bytes]] = {}
+        oldest = oldest_alive(entity, now, self._lives_s)
+        with self._errors():
+            for start in range(0, len(keys), _MAX_KEYS):
+                part = keys[start : start + _MAX_KEYS]
+                marks = ",".join("?" * len(part))
+                query = (
+                    "SELECT key, at, blob FROM states "
+                    f"WHERE entity = ? AND key IN ({marks}) AND at >= ?"
+                )
+                for key, at, blob in self._connection().execute(query, (entity, *part, oldest)):
+                    found[key] = at, blob
+        return found
+
     def _connection(self) -> sqlite3.Connection:
         known: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if known is not None:
             return known
         with self._errors():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            opened = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-            opened.execute(f"PRAGMA busy_timeout = {self._busy_timeout_ms}")
-            opened.execute("PRAGMA journal_mode = WAL")
-            opened.execute("PRAGMA synchronous = NORMAL")  # the log rebuilds what a crash loses
-            version = opened.execute("PRAGMA user_version").fetchone()[0]
-            if version > FORMAT:
-                opened.close()
-                remedy = "upgrade opportune, or delete the file and run `opportune materialize`"
-                raise StoreUnavailableError(str(self._path), f"format {version} is newer", remedy)
-            if version < FORMAT:  # both take the write lock: a reader of a made file must not
-                opened.executescript(_SCHEMA)
-                opened.execute(f"PRAGMA user_version = {FORMAT}")
+            opened = open_file(self._path, busy_timeout_ms=self._busy_timeout_ms)
         with self._lock:
             self._connections.append(opened)
         self._local.connection = opened

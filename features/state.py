@@ -1,36 +1,40 @@
-"""One key's state: the update rule applied to events one by one, and its packed bytes.
+"""One key's state: the update rule applied to events one by one.
 
 A state is a commutative monoid: events in any order, split and merged in any way, give the
-same numbers (relative 1e-9). Only the slots in use are held: about 20 of 230 for a typical
-recipient. `seen` is the log offset of the newest event inside, so that a replay is a no-op.
+same numbers (relative 1e-9). Only the slots in use are held. `seen` is the log offset of the
+newest event inside, so that a replay is a no-op. Its bytes are made and read in `packing`.
 
-Failure mode: an hour of activity that becomes known more than 35 days behind the newest one
-is not counted, because the state no longer remembers whether it was; the nightly rebuild from
-the log counts it. Of a robot with more than 4,096 interests only the strongest are kept.
+Failure modes: an hour of activity that becomes known more than 35 days behind the newest one
+is not counted, because the state no longer remembers whether it was. An event that changes the
+past (`relabelled`, `erased`) is not applied here: `corrections` folds the history again.
 """
 
 import math
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from heapq import nlargest
-from itertools import islice
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from features.decay import FLOOR, NEVER_AT
 from features.definitions.affinity import Affinity
-from features.errors import StateUnreadableError
+from features.definitions.profile import ATTRIBUTES, MAX_ATTRIBUTE_CHARS
 from features.events.schema import HOUR_US, SECOND_US, Event
-from features.layout import HOUR_MEMORY, Layout, code_of, local_hour, slot_of_hour
+from features.kinds import MOST_WEEKS
+from features.layout import (
+    DOUBTFUL,
+    HOUR_MEMORY,
+    HOURS_PER_WEEK,
+    Layout,
+    local_hour,
+    slot_of_hour,
+    week_of_hour,
+)
+from features.signals import code_of
 from features.spec import key_hash
 
-PACKED_VERSION: Final = 2
-MAX_TASTES: Final = 4_096  # a person has hundreds; a robot must not make every update slow
 TOTAL_KEY: Final = 0  # the affinity entry that holds the sum over all events
-# version, layout digest, at, seen, newest, zone_at, zone offset, zone name length, counts of the
-# rest; `seen` and `newest` stay at bytes 13 and 21: stores compare them without reading a state
-_HEADER: Final = struct.Struct("<BIqqqqhBHBBHI")
+_ALL_WEEKS: Final = 2**MOST_WEEKS - 1
+
+Weeks = tuple[int, int]  # bit i is set when week (newest - i) had activity; the newest week
 
 
 @dataclass(slots=True)
@@ -38,141 +42,122 @@ class State:
     """Decayed sums as seen at `at` (microseconds), and first and last times per channel.
 
     `newest` is when the newest event inside occurred, `seen` the newest log offset inside.
+    `hours` says of each remembered active hour whether it is DOUBTFUL or SURE; `weeks` holds
+    the doubtful and the sure ones; `profile` each attribute's time and text.
     """
 
     at: int = NEVER_AT
     seen: int = 0
     newest: int = NEVER_AT
+    erased_at: int = NEVER_AT
     slots: dict[int, float] = field(default_factory=dict)
     last: dict[int, int] = field(default_factory=dict)
     first: dict[int, int] = field(default_factory=dict)
-    hours: set[int] = field(default_factory=set)
+    hours: dict[int, int] = field(default_factory=dict)
+    weeks: tuple[Weeks, Weeks] = ((0, 0), (0, 0))
     affinity: dict[int, float] = field(default_factory=dict)
     zone_at: int = NEVER_AT
     zone_offset_min: int = 0
     zone: str = ""
+    profile: dict[int, tuple[int, str]] = field(default_factory=dict)
+    newest_hour: int = NEVER_AT  # of `hours`
 
     def apply(self, event: Event, *, layout: Layout, affinity: Affinity, offset: int = 0) -> None:
         """Take in one event, in order or late; an offset already seen changes nothing."""
         if offset and offset <= self.seen:
             return
         self.seen = max(self.seen, offset)
-        self.newest = max(self.newest, event.occurred_at)
+        at = event.occurred_at
+        if at <= self.erased_at:
+            return
+        self.newest = max(self.newest, at)
         code = code_of(event)
-        self._reach(event.occurred_at, layout, affinity)
-        for slot, by_value in layout.plain[code]:
-            amount = event.value if by_value else 1.0
-            if not math.isnan(amount):
-                self._add(slot, event.occurred_at, amount, layout)
-        for channel in layout.channels_of[code]:
-            known = self.last.get(channel, NEVER_AT)
-            self.last[channel] = max(known, event.occurred_at)
-            self.first[channel] = min(self.first.get(channel, -NEVER_AT), event.occurred_at)
-        if layout.is_active[code]:
-            self._count_hour(local_hour(event.occurred_at, event.utc_offset_min), layout)
+        self._reach(at, layout, affinity)
+        self._count(event, code, 1.0, layout)
+        self._widen(event, code, layout)
+        kind = int(layout.hour_kind[code])
+        if kind:
             self._add_affinity(event, affinity)
-        if event.utc_offset_min is not None:
-            self._set_zone(event.occurred_at, event.utc_offset_min, event.timezone)
+        if layout.tracks_hours:
+            self._place(event, code, kind, layout)
+        if event.utc_offset_min is not None and layout.is_person:
+            self._set_zone(at, event.utc_offset_min, event.timezone)
+        if event.properties and layout.is_person:
+            self._set_profile(at, event.properties)
 
     def merge(self, other: Self, *, layout: Layout, affinity: Affinity) -> None:
         """Add a state that saw other events; hours counted on both sides count once."""
+        self.seen = max(self.seen, other.seen)
+        self.newest = max(self.newest, other.newest)
         if other.at == NEVER_AT:
             return
-        both = self.hours & other.hours
         self._reach(max(self.at, other.at), layout, affinity)
         age_us = other.at - self.at
         for slot, value in other.slots.items():
-            added = value * _growth(age_us, layout.half_lives_s[slot])
+            added = value * growth(age_us, layout.spans[slot])
             self.slots[slot] = self.slots.get(slot, 0.0) + added
         for key, value in other.affinity.items():
-            added = value * _growth(age_us, affinity.half_life)
+            added = value * growth(age_us, affinity.half_life)
             self.affinity[key] = self.affinity.get(key, 0.0) + added
-        for hour in both:
-            self._add_hour(hour, -1.0, layout)
-        self.hours |= other.hours
-        self._forget_hours()
+        self._merge_hours(other, layout)
         for channel, at in other.last.items():
             self.last[channel] = max(self.last.get(channel, NEVER_AT), at)
         for channel, at in other.first.items():
             self.first[channel] = min(self.first.get(channel, -NEVER_AT), at)
         if other.zone_at != NEVER_AT:
             self._set_zone(other.zone_at, other.zone_offset_min, other.zone)
-        self.seen = max(self.seen, other.seen)
-        self.newest = max(self.newest, other.newest)
+        for attribute, told in other.profile.items():
+            self.profile[attribute] = max(self.profile.get(attribute, told), told)
+
+    def _merge_hours(self, other: Self, layout: Layout) -> None:
+        for hour in self.hours.keys() & other.hours.keys():  # the surer of the two stays
+            self._add_hour(hour, min(self.hours[hour], other.hours[hour]), -1.0, layout)
+        for hour, kind in other.hours.items():
+            self.hours[hour] = max(self.hours.get(hour, 0), kind)
+        self.newest_hour = max(self.newest_hour, other.newest_hour)
+        self._forget_hours()
+        self.weeks = (
+            _together(self.weeks[0], other.weeks[0]),
+            _together(self.weeks[1], other.weeks[1]),
+        )
 
     def affinity_at(self, key: int, at: int, affinity: Affinity) -> float:
         """What is left at a later moment of the interest in one topic or item."""
-        value = self.affinity.get(key, 0.0) * _growth(self.at - at, affinity.half_life)
+        value = self.affinity.get(key, 0.0) * growth(self.at - at, affinity.half_life)
         return value if value >= FLOOR else 0.0
 
-    def pack(self, layout: Layout) -> bytes:
-        """The state as bytes; `unpack` under the same layout gives it back."""
-        slots = {slot: v for slot, v in sorted(self.slots.items()) if abs(v) >= FLOOR}
-        tastes = {key: v for key, v in sorted(self._kept_tastes()) if v >= FLOOR}
-        last, first = dict(sorted(self.last.items())), dict(sorted(self.first.items()))
-        zone = self.zone.encode()[:255]
-        sizes = len(slots), len(last), len(first), len(self.hours), len(tastes)
-        head = _HEADER.pack(
-            PACKED_VERSION, layout.digest, self.at, self.seen, self.newest,
-            self.zone_at, self.zone_offset_min, len(zone), *sizes,
-        )  # fmt: skip
-        body = _body_of(*sizes).pack(
-            *slots, *slots.values(), *last, *last.values(), *first, *first.values(),
-            *sorted(self.hours), *tastes, *tastes.values(),
-        )  # fmt: skip
-        return head + zone + body
+    def recount(self, was: Event, now: Event, *, layout: Layout) -> None:
+        """Take an event's counts back and count it under its new label; times only widen.
 
-    @classmethod
-    def unpack(cls, blob: bytes, layout: Layout) -> Self:
-        """Read packed bytes.
-
-        Raises:
-            StateUnreadableError: They were written by another version, under other feature
-                definitions, or are cut short.
+        For entities whose history is too long to be folded again; `materialize` puts the first
+        and last times right.
         """
-        remedy = "run `opportune materialize` to rebuild the online store from the log"
-        if len(blob) < _HEADER.size:
-            raise StateUnreadableError(f"{len(blob)} bytes are too few", remedy)
-        version, digest, at, seen, newest, *more = _HEADER.unpack_from(blob)
-        zone_at, zone_offset, n_zone, *sizes = more
-        if version != PACKED_VERSION or digest != layout.digest:
-            problem = f"version {version}, layout {digest:08x} instead of {layout.digest:08x}"
-            raise StateUnreadableError(problem, remedy)
-        start, body = _HEADER.size + n_zone, _body_of(*sizes)
-        if len(blob) != start + body.size:
-            problem = f"{len(blob)} bytes instead of {start + body.size}"
-            raise StateUnreadableError(problem, remedy)
-        try:
-            zone = blob[_HEADER.size : start].decode()
-        except UnicodeDecodeError:
-            raise StateUnreadableError("the zone is not text", remedy) from None
-        numbers = iter(body.unpack_from(blob, start))
-        n_slots, n_last, n_first, n_hours, n_tastes = sizes
-        state = cls(
-            at=at,
-            seen=seen,
-            newest=newest,
-            slots=_paired(numbers, n_slots),
-            last=_paired(numbers, n_last),
-            first=_paired(numbers, n_first),
-            hours=set(islice(numbers, n_hours)),
-            affinity=_paired(numbers, n_tastes),
-            zone_at=zone_at,
-            zone_offset_min=zone_offset,
-            zone=zone,
-        )
-        n_channels = len(layout.channels)
-        furthest = max(state.slots, default=0), max(*state.last, *state.first, 0, 0)
-        if furthest[0] >= layout.n_slots or furthest[1] >= n_channels:
-            raise StateUnreadableError("a slot or channel that there is not", remedy)
-        return state
+        self._reach(now.occurred_at, layout, Affinity(math.inf, {}))
+        self._count(was, code_of(was), -1.0, layout)
+        self._count(now, code_of(now), 1.0, layout)
+        self._widen(now, code_of(now), layout)
 
-    def _kept_tastes(self) -> Iterable[tuple[int, float]]:
-        """All interests, or of a robot's many thousand the strongest and the sum over all."""
-        if len(self.affinity) <= MAX_TASTES:
-            return self.affinity.items()
-        strongest = nlargest(MAX_TASTES, self.affinity.items(), key=lambda taste: taste[1])
-        return {TOTAL_KEY: self.affinity.get(TOTAL_KEY, 0.0), **dict(strongest)}.items()
+    def _count(self, event: Event, code: int, times: float, layout: Layout) -> None:
+        for slot, by_value in layout.plain[code]:
+            amount = event.value if by_value else 1.0
+            if not math.isnan(amount):
+                self._add(slot, event.occurred_at, times * amount, layout)
+
+    def _widen(self, event: Event, code: int, layout: Layout) -> None:
+        at = event.occurred_at
+        for channel in layout.channels_of[code]:
+            self.last[channel] = max(self.last.get(channel, NEVER_AT), at)
+            self.first[channel] = min(self.first.get(channel, -NEVER_AT), at)
+
+    def _place(self, event: Event, code: int, kind: int, layout: Layout) -> None:
+        """Count an event in its hour and its week."""
+        hour = local_hour(event.occurred_at, event.utc_offset_min)
+        if layout.has_rhythm and layout.is_exposure[code]:
+            slot = layout.n_counters + 2 * HOURS_PER_WEEK + slot_of_hour(hour)
+            self._add(slot, event.occurred_at, 1.0, layout)
+        if kind:
+            self._add_week(week_of_hour(hour), kind)
+            self._count_hour(hour, kind, layout)
 
     def _reach(self, at: int, layout: Layout, affinity: Affinity) -> None:
         """Renew the weights when an event lies far after the state's own time."""
@@ -182,40 +167,56 @@ class State:
         if at - self.at <= layout.renorm_us:
             return
         age_us = self.at - at
-        moved = {s: v * _growth(age_us, layout.half_lives_s[s]) for s, v in self.slots.items()}
+        moved = {slot: v * growth(age_us, layout.spans[slot]) for slot, v in self.slots.items()}
         self.slots = {slot: value for slot, value in moved.items() if abs(value) >= FLOOR}
-        fade = _growth(age_us, affinity.half_life)
+        fade = growth(age_us, affinity.half_life)
         self.affinity = {key: v * fade for key, v in self.affinity.items() if v * fade >= FLOOR}
         self.at = at
 
     def _add(self, slot: int, at: int, amount: float, layout: Layout) -> None:
-        added = amount * _growth(at - self.at, layout.half_lives_s[slot])
+        added = amount * growth(at - self.at, layout.spans[slot])
         self.slots[slot] = self.slots.get(slot, 0.0) + added
 
-    def _count_hour(self, hour: int, layout: Layout) -> None:
-        if hour in self.hours or (self.hours and hour <= max(self.hours) - HOUR_MEMORY):
+    def _count_hour(self, hour: int, kind: int, layout: Layout) -> None:
+        if hour <= self.newest_hour - HOUR_MEMORY:
             return
-        self.hours.add(hour)
-        self._forget_hours()
-        self._add_hour(hour, 1.0, layout)
+        before = self.hours.get(hour, 0)
+        if kind <= before:
+            return
+        self.hours[hour] = kind
+        if before:  # a sure hour takes the place of a doubtful one
+            self._add_hour(hour, before, -1.0, layout)
+        self._add_hour(hour, kind, 1.0, layout)
+        if hour > self.newest_hour:
+            self.newest_hour = hour
+            self._forget_hours()
 
-    def _add_hour(self, hour: int, amount: float, layout: Layout) -> None:
+    def _add_hour(self, hour: int, kind: int, amount: float, layout: Layout) -> None:
         """An active hour is dated by the local clock, so that which event opened it is one."""
-        for slot in layout.active_slots.tolist():
+        for slot in layout.hour_slots[kind]:
             self._add(slot, hour * HOUR_US, amount, layout)
         if layout.has_rhythm:
-            slot = layout.n_counters + slot_of_hour(hour)
+            part = HOURS_PER_WEEK if kind == DOUBTFUL else 0
+            slot = layout.n_counters + part + slot_of_hour(hour)
             self._add(slot, hour * HOUR_US, amount, layout)
 
     def _forget_hours(self) -> None:
-        newest = max(self.hours, default=0)
-        self.hours = {hour for hour in self.hours if hour > newest - HOUR_MEMORY}
+        oldest = self.newest_hour - HOUR_MEMORY
+        if any(hour <= oldest for hour in self.hours):
+            self.hours = {hour: kind for hour, kind in self.hours.items() if hour > oldest}
+
+    def _add_week(self, week: int, kind: int) -> None:
+        doubtful, sure = self.weeks
+        if kind == DOUBTFUL:
+            self.weeks = _together(doubtful, (1, week)), sure
+        else:
+            self.weeks = doubtful, _together(sure, (1, week))
 
     def _add_affinity(self, event: Event, affinity: Affinity) -> None:
         amount = affinity.weights.get(event.type, 0.0)
         if amount == 0.0 or not (event.topics or event.content_id):
             return
-        amount *= _growth(event.occurred_at - self.at, affinity.half_life)
+        amount *= growth(event.occurred_at - self.at, affinity.half_life)
         for key in affinity_keys(event.topics, event.content_id):
             self.affinity[key] = self.affinity.get(key, 0.0) + amount
 
@@ -223,28 +224,12 @@ class State:
         newest = max((self.zone_at, self.zone_offset_min, self.zone), (at, offset_min, zone))
         self.zone_at, self.zone_offset_min, self.zone = newest
 
-
-@lru_cache(maxsize=4_096)
-def _body_of(n_slots: int, n_last: int, n_first: int, n_hours: int, n_tastes: int) -> struct.Struct:
-    """What follows the header and the zone: keys, then values, of each map in turn."""
-    return struct.Struct(
-        f"<{n_slots}H{n_slots}d{n_last}B{n_last}q{n_first}B{n_first}q{n_hours}i{n_tastes}I{n_tastes}d"
-    )
-
-
-def _paired(numbers: Iterator[Any], count: int) -> dict[int, Any]:
-    keys = list(islice(numbers, count))
-    return dict(zip(keys, islice(numbers, count), strict=True))
-
-
-def seen_by(blob: bytes) -> int:
-    """The newest log offset inside packed bytes, whatever layout they were written under."""
-    return int(_HEADER.unpack_from(blob)[3])
-
-
-def newest_by(blob: bytes) -> int:
-    """When the newest event inside packed bytes occurred (microseconds)."""
-    return int(_HEADER.unpack_from(blob)[4])
+    def _set_profile(self, at: int, properties: Mapping[str, object]) -> None:
+        for attribute, name in enumerate(ATTRIBUTES):
+            text = properties.get(name)
+            if isinstance(text, str) and text:
+                told = at, text.replace("\x1f", " ")[:MAX_ATTRIBUTE_CHARS]
+                self.profile[attribute] = max(self.profile.get(attribute, told), told)
 
 
 def affinity_keys(topics: tuple[str, ...], content_id: str) -> list[int]:
@@ -253,5 +238,13 @@ def affinity_keys(topics: tuple[str, ...], content_id: str) -> list[int]:
     return [*keys, key_hash("content", content_id)] if content_id else keys
 
 
-def _growth(age_us: int, half_life_s: float) -> float:
+def growth(age_us: int, half_life_s: float) -> float:
+    """What one unit becomes when it is told `age_us` later."""
     return math.exp2(age_us / SECOND_US / half_life_s)
+
+
+def _together(a: Weeks, b: Weeks) -> Weeks:
+    """The weeks of both, as far back as the newer one remembers."""
+    (new, at), (old, before) = (a, b) if a[1] >= b[1] else (b, a)
+    behind = at - before
+    return ((new | old << behind) & _ALL_WEEKS if behind < MOST_WEEKS else new), at

@@ -7,26 +7,38 @@ several processes take turns, and none can lose or double another's update.
 
 import logging
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from features.block import decode, encode
+from features.corrections import CORRECTING, Entry, corrected, refolded, relabelled
 from features.definitions import AFFINITY, VIEWS
 from features.definitions.affinity import Affinity
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.errors import StateUnreadableError
 from features.events.log import EventLog
-from features.events.schema import Event
-from features.layout import layout_of
-from features.packed import PackedStore, Row
+from features.events.schema import TARGET, Event, EventType
+from features.fold import fold
+from features.layout import POOL, layout_of
+from features.online import OnlineStore
+from features.packed_rows import head_of
+from features.packing import pack, unpack
 from features.spec import FeatureView
 from features.state import State
+
+if TYPE_CHECKING:
+    from features.packed_rows import Row
 
 LOG: Final = logging.getLogger("opportune.stream")
 PROGRESS: Final = "stream"
 KEY_FIELDS: Final = {RECIPIENT.entity: "recipient_key", CONTENT.entity: "content_id"}
 BATCH: Final = 5_000
-NO_AFFINITY: Final = Affinity(AFFINITY.half_life, weights={})  # items have no tastes
+AFFINITIES: Final = {
+    RECIPIENT.entity: AFFINITY,
+    CONTENT.entity: Affinity(AFFINITY.half_life, weights={}),  # items have no tastes
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +46,7 @@ class Stream:
     """Keeps a packed store up to date with a log."""
 
     log: EventLog
-    store: PackedStore
+    store: OnlineStore
 
     def catch_up(self) -> int:
         """Apply every event that the store has not seen; returns how many there were."""
@@ -51,31 +63,69 @@ class Stream:
                     self.store.set_progress(PROGRESS, entries[-1][0])
             applied += len(entries)
 
-    def _apply(self, entries: list[tuple[int, Event]]) -> None:
-        people: dict[str, list[tuple[int, Event]]] = defaultdict(list)
-        items: dict[str, list[tuple[int, Event]]] = defaultdict(list)
+    def _apply(self, entries: list[Entry]) -> None:
+        people: dict[str, list[Entry]] = defaultdict(list)
+        items: dict[str, list[Entry]] = defaultdict(list)
         for offset, event in entries:
             people[event.recipient_key].append((offset, event))
             if event.content_id:
                 items[event.content_id].append((offset, event))
-        self._fold(RECIPIENT, AFFINITY, people)
-        self._fold(CONTENT, NO_AFFINITY, items)
+                items[POOL].append((offset, event))
+        self._fold(RECIPIENT, people)
+        self._fold(CONTENT, items)
 
-    def _fold(
-        self,
-        view: FeatureView,
-        affinity: Affinity,
-        entries: dict[str, list[tuple[int, Event]]],
-    ) -> None:
-        entity, layout = view.entity, layout_of(view)
-        keys = list(entries)
+    def _fold(self, view: FeatureView, told: dict[str, list[Entry]]) -> None:
+        entity, layout, affinity = view.entity, layout_of(view), AFFINITIES[view.entity]
+        keys = list(told)
+        blobs = self.store.get(entity, keys)
+        block, damaged = decode(blobs, layout)
+        apart = {keys[row] for row in damaged}
+        apart |= {k for k, some in told.items() if any(e.type in CORRECTING for _, e in some)}
+        entries = [
+            (row, offset, event)
+            for row, key in enumerate(keys)
+            if key not in apart
+            for offset, event in told[key]
+        ]
+        packed = encode(fold(block, entries, layout, affinity), layout) if entries else []
         rows: list[Row] = []
-        for key, blob in zip(keys, self.store.get(entity, keys), strict=True):
-            state = self._state(view, affinity, key, blob)
-            for offset, event in entries[key]:
-                state.apply(event, layout=layout, affinity=affinity, offset=offset)
-            rows.append((key, state.seen, state.at, state.pack(layout)))
+        for row, key in enumerate(keys):
+            if key in apart:
+                blob = self._one_by_one(view, affinity, key, blobs[row], told[key])
+            else:
+                blob = packed[row]
+            rows.append((key, *head_of(blob), blob))
         self.store.put(entity, rows)
+
+    def _one_by_one(
+        self, view: FeatureView, affinity: Affinity, key: str, blob: bytes | None,
+        entries: list[Entry],
+    ) -> bytes:  # fmt: skip
+        """A state that is damaged, or whose past changes."""
+        layout = layout_of(view)
+        last = max((o for o, e in entries if e.type in CORRECTING), default=0)
+        state = self._state(view, affinity, key, blob)
+        if view is RECIPIENT and last > state.seen:
+            history = self.log.history("recipient_key", key, until=last)
+            state = refolded(history, layout=layout, affinity=affinity)
+        for offset, event in entries:
+            if view is not RECIPIENT and event.type is EventType.RELABELLED:
+                self._recount(state, event, offset, view)
+            else:
+                state.apply(event, layout=layout, affinity=affinity, offset=offset)
+        return pack(state, layout)
+
+    def _recount(self, state: State, label: Event, offset: int, view: FeatureView) -> None:
+        """Put one event's label right in an item's counts."""
+        if offset <= state.seen:
+            return
+        history = self.log.history("recipient_key", label.recipient_key, until=offset - 1)
+        target = label.properties.get(TARGET)
+        for _, event in corrected(history):
+            if event.event_id == target and event.type is not EventType.RELABELLED:
+                now = relabelled(event, label)
+                state.recount(event, now, layout=layout_of(view))
+        state.seen = max(state.seen, offset)
 
     def _state(self, view: FeatureView, affinity: Affinity, key: str, blob: bytes | None) -> State:
         """The stored state; a damaged one is made again from the log."""
@@ -83,26 +133,36 @@ class Stream:
         if blob is None:
             return State()
         try:
-            return State.unpack(blob, layout)
+            return unpack(blob, layout)
         except StateUnreadableError as error:
             LOG.warning("a state of %s is made again from the log: %s", view.entity, error)
-        state = State()
         until = self.store.progress(PROGRESS)
-        for offset, event in self.log.history(KEY_FIELDS[view.entity], key, until=until):
-            state.apply(event, layout=layout, affinity=affinity, offset=offset)
-        return state
+        return refolded(self._history(view, key, until), layout=layout, affinity=affinity)
+
+    def _history(self, view: FeatureView, key: str, until: int) -> Iterator[Entry]:
+        if key != POOL:
+            yield from self.log.history(KEY_FIELDS[view.entity], key, until=until)
+            return
+        after = 0
+        while entries := self.log.read(after=after, limit=BATCH):
+            yield from (e for e in entries if e[0] <= until and e[1].content_id)
+            after = entries[-1][0]
 
     def start_over_when_redefined(self) -> None:
         """States written under other definitions are forgotten; the log rebuilds them."""
-        digests = {f"layout {view.entity}": layout_of(view).digest for view in VIEWS}
-        if self._is_of(digests):
+        if self.is_current():
             return
         with self.store.writing():
-            if self._is_of(digests):  # another process was first
+            if self.is_current():  # another process was first
                 return
             self.store.clear()
-            for name, digest in digests.items():
+            for name, digest in _digests().items():
                 self.store.set_progress(name, digest)
 
-    def _is_of(self, digests: dict[str, int]) -> bool:
-        return all(self.store.progress(name) == digest for name, digest in digests.items())
+    def is_current(self) -> bool:
+        """Whether the store was written under the definitions of this process."""
+        return all(self.store.progress(name) == digest for name, digest in _digests().items())
+
+
+def _digests() -> dict[str, int]:
+    return {f"layout {view.entity}": layout_of(view).digest for view in VIEWS}

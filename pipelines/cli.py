@@ -14,6 +14,7 @@ from features.events.log import EventLog
 from features.events.mapping import load_mapping
 from pipelines.console import ERR, OUT, errors_shown
 from pipelines.ingest import IngestProgress, ingest
+from pipelines.label_commands import relabel_command
 from pipelines.model_commands import (
     materialize_command,
     models_command,
@@ -129,6 +130,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "promote": promote_command,
     "rollback": rollback_command,
     "models": models_command,
+    "relabel": relabel_command,
     "check": check_command,
     "serve": serve_command,
     "ui": ui_command,

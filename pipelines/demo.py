@@ -24,7 +24,7 @@ from features.events.log import EventLog
 from features.events.schema import DAY_US, SECOND_US
 from features.events.simulator import simulate, write_ndjson
 from features.feast_store import FeastStore
-from features.packed import PackedStore
+from features.online import open_store
 from models.mlflow_registry import MlflowRegistry
 from models.registry import ModelFolder
 from models.specs import SPECS
@@ -101,8 +101,8 @@ def demo(
                     received_at=now,
                     progress=_now_and_then(step),
                 )
-            feast = FeastStore(settings.feast_dir, online=settings.online_file)
-            with timed("materialize"), PackedStore(settings.online_file) as store:
+            feast = FeastStore(settings.feast_dir, online=settings.online_address)
+            with timed("materialize"), open_store(settings.online_address) as store:
                 materialize(log=log, feast=feast, store=store, step=timed.inner("materialize"))
             _start_mlflow(servers, settings, told)
             order = order_for(

@@ -10,6 +10,7 @@ from typing import Final
 from features.errors import EventRejectedError
 from features.events.cells import Row
 from features.events.importer import Numbered, RowFile, open_rows
+from features.events.intake import Intake
 from features.events.log import EventLog
 from features.events.mapped import RowMapper, Skipped
 from features.events.mapping import Mapping, default_mapping
@@ -57,6 +58,7 @@ def ingest(  # noqa: PLR0913 - a step is a function of all it depends on
     """
     started = time.perf_counter()
     summary = IngestSummary(file, rejects)
+    intake = Intake(log)
     with open_rows(file, csv=mapping.csv if mapping else None) as source:
         mapping = _checked(mapping, file, source)
         mapper = RowMapper(mapping, key_secret=key_secret)
@@ -75,7 +77,7 @@ def ingest(  # noqa: PLR0913 - a step is a function of all it depends on
                         summary.count_rejected(outcome)
                         rejected.write(outcome)
                 summary.read += len(rows)
-                summary.count_stored(events, log.append(events))
+                summary.count_stored(events, intake.take(events))
                 progress(IngestProgress(*source.position(), summary.accepted + summary.duplicate))
     summary.seconds = time.perf_counter() - started
     return summary

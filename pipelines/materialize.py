@@ -2,16 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import polars as pl
 
-from features import batch
-from features.definitions import AFFINITY, VIEWS
+from features.bulk_states import packed_states
+from features.definitions import VIEWS
+from features.errors import StoreUnavailableError
 from features.events.log import EventLog
+from features.feast_objects import state_view_name
 from features.feast_store import FeastStore
 from features.layout import layout_of
-from features.packed import PackedStore
-from features.stream import KEY_FIELDS, PROGRESS, Stream
+from features.online import OnlineStore
+from features.stream import AFFINITIES, KEY_FIELDS, PROGRESS, Stream
+
+_EMPTY: Final = pl.DataFrame(schema={"key": pl.String, "at": pl.Int64, "state": pl.Binary})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,7 @@ class Materialized:
 
 
 def materialize(
-    *, log: EventLog, feast: FeastStore, store: PackedStore, step: Callable[[str], None]
+    *, log: EventLog, feast: FeastStore, store: OnlineStore, step: Callable[[str], None]
 ) -> Materialized:
     """Compact the log, register the definitions and put every key's newest state online.
 
@@ -35,7 +40,8 @@ def materialize(
     compacted = log.compact()
     step("registering definitions in Feast")
     feast.apply()
-    Stream(log, store).start_over_when_redefined()
+    stream = Stream(log, store)
+    stream.start_over_when_redefined()
     head = log.head()
     events = log.scan()
     counts: dict[str, int] = {}
@@ -43,16 +49,22 @@ def materialize(
         key = KEY_FIELDS[view.entity]
         layout = layout_of(view)
         step(f"folding {view.entity} states")
-        found = [
-            (name, state.at, state.pack(layout))
-            for name, state in batch.states(events, key=key, layout=layout, affinity=AFFINITY)
-        ]
-        schema = {key: pl.String, "at": pl.Int64, "state": pl.Binary}
-        rows = pl.DataFrame(found, schema=schema, orient="row")
-        step(f"materializing {len(rows):,} {view.entity} states")
-        newest = max((at for _, at, _ in found), default=0)
-        feast.materialize_states(view.entity, rows, as_of=newest)
+        parts = [_EMPTY]
+        for some in packed_states(events, key=key, layout=layout, affinity=AFFINITIES[view.entity]):
+            part = pl.DataFrame(
+                {"key": some.keys, "at": some.at, "state": some.blobs}, _EMPTY.schema
+            )
+            store.load(view.entity, part.select("key", blob="state").to_arrow())
+            parts.append(part)
+        rows = pl.concat(parts).rename({"key": key})
+        step(f"putting {len(rows):,} {view.entity} states online")
+        feast.write_rows(state_view_name(view.entity), rows)  # what `feast materialize` would load
         counts[view.entity] = len(rows)
     with store.writing():
+        if not stream.is_current():
+            raise StoreUnavailableError(
+                "the online store", "it was begun anew under other feature definitions meanwhile",
+                "run one version of opportune at a time, then `opportune materialize` again",
+            )  # fmt: skip
         store.set_progress(PROGRESS, max(head, store.progress(PROGRESS)))
     return Materialized(counts, head, compacted)

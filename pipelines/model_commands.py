@@ -43,12 +43,12 @@ def materialize_command() -> None:
         step("starting Feast")
         from features.events.log import EventLog
         from features.feast_store import FeastStore
-        from features.packed import PackedStore
+        from features.online import open_store
         from pipelines.materialize import materialize
 
         settings = Settings()
-        with EventLog(settings.events_dir) as log, PackedStore(settings.online_file) as store:
-            feast = FeastStore(settings.feast_dir, online=settings.online_file)
+        with EventLog(settings.events_dir) as log, open_store(settings.online_address) as store:
+            feast = FeastStore(settings.feast_dir, online=settings.online_address)
             done = materialize(log=log, feast=feast, store=store, step=step)
     table = Table(title="Materialized", title_justify="left")
     table.add_column("entity")

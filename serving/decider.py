@@ -12,8 +12,9 @@ from typing import Final
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.errors import StateUnreadableError, StoreUnavailableError
-from features.layout import Layout
-from features.packed import PackedStore
+from features.layout import POOL, Layout
+from features.online import OnlineStore
+from features.packing import unpack
 from features.state import State
 from serving.asks import Ask, Champions, Prediction
 from serving.fallback import FallbackReason as Why
@@ -34,7 +35,7 @@ class Scored:
 class Decider:
     """Answers asks from one store and the current champions."""
 
-    def __init__(self, store: PackedStore, loader: Loader) -> None:
+    def __init__(self, store: OnlineStore, loader: Loader) -> None:
         self._store = store
         self._loader = loader
 
@@ -42,7 +43,7 @@ class Decider:
         """Predictions for every ask, whatever is down."""
         champions = self._loader.current
         try:
-            known = self._known(asks)
+            known = self._known(asks, now)
             return Scored(predict(asks, known, champions, at=now), champions)
         except Exception:  # a fault of ours must not cost anybody a mail
             LOG.exception("scoring %d recipients failed; asking for each alone", len(asks))
@@ -55,17 +56,18 @@ class Decider:
     def _alone(self, ask: Ask, champions: Champions, now: int) -> Prediction:
         """What one recipient's data break must not reach the neighbours."""
         try:
-            return predict([ask], self._known([ask]), champions, at=now)[0]
+            return predict([ask], self._known([ask], now), champions, at=now)[0]
         except Exception:  # as above
             LOG.exception("scoring a recipient failed; answering with priors")
             return self.prior(ask, now=now)
 
-    def _known(self, asks: Sequence[Ask]) -> Known:
+    def _known(self, asks: Sequence[Ask], now: int) -> Known:
         keys = [ask.recipient_key for ask in asks]
         items = list(dict.fromkeys(c.content_id for ask in asks for c in ask.candidates))
+        items += [POOL] if items else []
         try:
-            people_blobs = self._store.get(RECIPIENT.entity, keys)
-            item_blobs = self._store.get(CONTENT.entity, items)
+            people_blobs = self._store.get(RECIPIENT.entity, keys, now=now)
+            item_blobs = self._store.get(CONTENT.entity, items, now=now)
         except StoreUnavailableError as error:
             LOG.warning("%s", error)
             return Known([None] * len(asks), {}, [Why.STORE_UNAVAILABLE] * len(asks))
@@ -82,7 +84,7 @@ def _unpacked(blob: bytes | None, layout: Layout) -> tuple[State | None, Why]:
     if blob is None:
         return None, Why.UNKNOWN_RECIPIENT
     try:
-        return State.unpack(blob, layout), Why.NONE
+        return unpack(blob, layout), Why.NONE
     except StateUnreadableError as error:
         LOG.warning("%s", error)
         return None, Why.STATE_UNREADABLE

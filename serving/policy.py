@@ -130,7 +130,7 @@ def reason_codes(features: Mapping[str, float]) -> list[ReasonCode]:
     holds = {
         ReasonCode.CADENCE_RISING: has_history and trend > 0.3,
         ReasonCode.CADENCE_SLOWING: has_history and trend < -0.3,
-        ReasonCode.CART_PENDING: features["cart_added_pending"] > 0,
+        ReasonCode.CART_PENDING: features["cart_open"] > 0,
         ReasonCode.LONG_SILENCE: features["days_since_active"] > 60,
         ReasonCode.NEW_RECIPIENT: features["days_since_first_active"] < 30,
         ReasonCode.OPTED_OUT: features["days_since_opted_out"] >= 0,

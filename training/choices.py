@@ -16,7 +16,7 @@ import polars as pl
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.content import chosen
 from features.events.schema import DAY_US
-from features.spec import DAY, Decayed
+from features.kinds import DAY, Decayed
 from training import labels
 from training.dataset import PointInTime
 

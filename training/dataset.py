@@ -22,9 +22,10 @@ from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.feast_objects import AFFINITY_VIEW, RHYTHM_VIEW
 from features.feast_store import FeastStore
-from features.layout import layout_of
+from features.layout import POOL, layout_of
 from features.spec import FeatureView, key_hash
 from features.state import TOTAL_KEY
+from features.tastes import affinity_at, affinity_events
 
 Rows = NDArray[np.float32]
 RECIPIENT_LAYOUT = layout_of(RECIPIENT)
@@ -78,8 +79,7 @@ class PointInTime:
 
     def contents_at(self, spine: pl.DataFrame) -> Rows:
         """Content features straight from the kernel, for choosing candidates."""
-        asked = spine.rename({"content_id": "key"})
-        return matrix(batch.read_at(self._contents, asked, CONTENT_LAYOUT), CONTENT)
+        return self._matrix(CONTENT, self._contents, spine.rename({"content_id": "key"}))
 
     @cached_property
     def catalogue(self) -> dict[str, tuple[str, ...]]:
@@ -96,7 +96,7 @@ class PointInTime:
     @property
     def catalogue_items(self) -> list[str]:
         """Every content id of the log."""
-        return list(self._contents.keys)
+        return [item for item in self._contents.keys if item != POOL]
 
     @cached_property
     def _recipients(self) -> batch.EventTable:
@@ -108,7 +108,7 @@ class PointInTime:
 
     @cached_property
     def _added(self) -> pl.DataFrame:
-        return batch.affinity_events(self.events, layout=RECIPIENT_LAYOUT, affinity=AFFINITY)
+        return affinity_events(self.events, layout=RECIPIENT_LAYOUT, affinity=AFFINITY)
 
     def _affinity_rows(self, asked: pl.DataFrame) -> Rows:
         topics = [self.catalogue.get(item, ()) for item in asked["content_id"].to_list()]
@@ -129,15 +129,23 @@ class PointInTime:
 
     def _interest(self, rows: pl.DataFrame) -> NDArray[np.float64]:
         spine = rows.select("recipient_key", "entry", "at")
-        return batch.affinity_at(self._added, spine, half_life=AFFINITY.half_life)
+        return affinity_at(self._added, spine, half_life=AFFINITY.half_life)
 
     def _write(
         self, view: FeatureView, key: str, table: batch.EventTable, spine: pl.DataFrame
     ) -> None:
         asked = spine.select(key, "at").unique(maintain_order=True)
-        reading = batch.read_at(table, asked.rename({key: "key"}), layout_of(view))
-        computed = pl.DataFrame(matrix(reading, view), schema=list(view.names))
+        rows = self._matrix(view, table, asked.rename({key: "key"}))
+        computed = pl.DataFrame(rows, schema=list(view.names))
         self.feast.write_rows(view.name, asked.hstack(computed))
+
+    def _matrix(self, view: FeatureView, table: batch.EventTable, asked: pl.DataFrame) -> Rows:
+        layout = layout_of(view)
+        pool = None
+        if layout.is_pooled:
+            together = asked.with_columns(key=pl.lit(POOL))
+            pool = batch.read_at(table, together, layout, with_weeks=False)
+        return matrix(batch.read_at(table, asked, layout, with_weeks=False), view, pool)
 
     def _joined(self, spine: pl.DataFrame, references: Sequence[str], names: Sequence[str]) -> Rows:
         keys = [name for name in ("recipient_key", "content_id", "at") if name in spine.columns]

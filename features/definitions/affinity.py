@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from features.events.schema import EventType as E
-from features.spec import DAY
+from features.kinds import DAY
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,16 @@ NULL. No datetime is ever handed to sqlite3, because its adapters are global to 
 
 import math
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from features.errors import StoreUnavailableError
 from features.events.durable import exclusive, fsync_directory, make_directory
-from features.events.schema import ACTORS, TYPES, Event
+from features.events.schema import ACTORS, TYPES, Event, EventType
 
 LOG_NAME: Final = "log.sqlite"
 LOG_VERSION: Final = 1
@@ -43,8 +43,33 @@ _CREATE: Final = (
     " state TEXT NOT NULL CHECK (state IN ('planned', 'done')), parts INTEGER NOT NULL)",
     f"PRAGMA user_version = {LOG_VERSION}",
 )
+# Corrections are few and late, so they are found by themselves; logs made before had no index.
+_RELABELS: Final = (
+    "CREATE INDEX IF NOT EXISTS relabels_of_recipient ON events(recipient_key)"
+    f" WHERE type = '{EventType.RELABELLED.value}'"
+)
 INSERT: Final = f"INSERT INTO events({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 SELECT: Final = f'SELECT "offset", {", ".join(COLUMNS)} FROM events'
+_AROUND: Final = (
+    f'SELECT "offset", {", ".join(COLUMNS)} FROM'
+    " (SELECT json_extract(value, '$[0]') AS near, json_extract(value, '$[1]') AS first,"
+    " json_extract(value, '$[2]') AS last FROM json_each(?))"
+    " CROSS JOIN events ON recipient_key = near AND occurred_at BETWEEN first AND last"
+    " AND type IN (SELECT value FROM json_each(?))"
+)
+_CORRECTIONS: Final = (
+    f"{SELECT} WHERE type = '{EventType.RELABELLED.value}'"
+    " AND recipient_key IN (SELECT value FROM json_each(?))"
+)
+
+
+class Window(NamedTuple):
+    """Events of some types of one recipient between two moments in microseconds, both in."""
+
+    recipient_key: str
+    first: int
+    last: int
+    types: tuple[EventType, ...]
 
 
 def create(root: Path) -> sqlite3.Connection:
@@ -58,6 +83,7 @@ def create(root: Path) -> sqlite3.Connection:
                 if _version(root, connection) == 0:
                     _create_schema(connection)
                     fsync_directory(root)
+                connection.execute(_RELABELS)
             except BaseException:
                 connection.close()
                 raise
@@ -110,10 +136,25 @@ def transaction(connection: sqlite3.Connection, kind: str) -> Iterator[None]:
             connection.execute("ROLLBACK")
 
 
-def known_ids(cursor: sqlite3.Cursor, event_ids: list[str]) -> set[str]:
+def known_ids(connection: sqlite3.Connection, event_ids: list[str]) -> set[str]:
     """Which of the ids are in the log already."""
     query = "SELECT event_id FROM events WHERE event_id IN (SELECT value FROM json_each(?))"
-    return {row[0] for row in cursor.execute(query, (orjson.dumps(event_ids).decode(),))}
+    return {row[0] for row in connection.execute(query, (orjson.dumps(event_ids).decode(),))}
+
+
+def around(connection: sqlite3.Connection, windows: Iterable[Window]) -> list[Event]:
+    """Every event in one of the windows, and every `relabelled` of their recipients, by offset."""
+    spans: dict[tuple[EventType, ...], list[tuple[str, int, int]]] = {}
+    for window in windows:
+        spans.setdefault(window.types, []).append(window[:3])
+    found: dict[int, tuple[Any, ...]] = {}
+    for types, parts in spans.items():
+        asked = orjson.dumps(parts).decode(), orjson.dumps(types).decode()
+        found.update((row[0], row) for row in connection.execute(_AROUND, asked))
+    keys = {key for parts in spans.values() for key, _, _ in parts}
+    asked_keys = (orjson.dumps(list(keys)).decode(),)
+    found.update((row[0], row) for row in connection.execute(_CORRECTIONS, asked_keys))
+    return [event_of(found[offset][1:]) for offset in sorted(found)]
 
 
 def row_of(event: Event) -> tuple[Any, ...]:
@@ -144,15 +185,20 @@ def row_of(event: Event) -> tuple[Any, ...]:
 
 
 def event_of(row: tuple[Any, ...]) -> Event:
-    """The event that `row_of` made these values from."""
-    fields = dict(zip(COLUMNS, row, strict=True))
-    fields["type"] = TYPES[fields["type"]]
-    fields["actor"] = ACTORS[fields["actor"]]
-    fields["value"] = math.nan if fields["value"] is None else fields["value"]
-    for name in ("topics", "actor_reasons"):
-        fields[name] = () if fields[name] == "[]" else tuple(orjson.loads(fields[name]))
-    fields["properties"] = orjson.loads(fields["properties"])
-    return Event(**fields)
+    """The event that `row_of` made these values from; its fields are those of `COLUMNS`."""
+    (event_id, kind, recipient_key, occurred_at, received_at, send_id, message_key, content_id,
+     topics, url, value, currency, channel, utc_offset_min, timezone, device, actor, reasons,
+     provider, schema_version, properties) = row  # fmt: skip
+    return Event(
+        event_id, TYPES[kind], recipient_key, occurred_at, received_at, send_id, message_key,
+        content_id, _texts(topics), url, math.nan if value is None else value, currency, channel,
+        utc_offset_min, timezone, device, ACTORS[actor], _texts(reasons), provider,
+        schema_version, orjson.loads(properties) if properties != "{}" else {},
+    )  # fmt: skip
+
+
+def _texts(stored: str) -> tuple[str, ...]:
+    return () if stored == "[]" else tuple(orjson.loads(stored))
 
 
 def _json(texts: tuple[str, ...]) -> str:

@@ -6,7 +6,7 @@ of receipt, are a copy for bulk reading that `compact` can always make again.
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -14,11 +14,21 @@ from typing import TYPE_CHECKING, Self
 
 from features.errors import StoreUnavailableError
 from features.events import database
-from features.events.database import INSERT, SELECT, errors_named, event_of, row_of, transaction
+from features.events.database import (
+    INSERT,
+    SELECT,
+    Window,
+    errors_named,
+    event_of,
+    row_of,
+    transaction,
+)
 from features.events.schema import Event
 
 if TYPE_CHECKING:
     import polars as pl
+
+Decide = Callable[[list[Event], list[Event]], Sequence[Event]]
 
 
 class EventLog:
@@ -47,23 +57,52 @@ class EventLog:
             StoreUnavailableError: Disk full, not writable, or locked for over ten seconds;
                 nothing of the batch is stored.
         """
-        rows = [row_of(event) for event in events]
-        if not rows:
+        return self.append_knowing(events, (), lambda fresh, _: fresh)
+
+    def append_knowing(
+        self, events: Sequence[Event], windows: Sequence[Window], decide: Decide
+    ) -> list[int | None]:
+        """Store what `decide` makes of a batch, read and written in one transaction.
+
+        Args:
+            decide: Gets the events of the batch that are new, and what `around` gives for the
+                windows; returns those new ones, changed at will but for their ids, and more.
+
+        Returns:
+            Per event of the batch its offset, or None for a duplicate, as `append` does.
+
+        Raises:
+            StoreUnavailableError: As `append`; nothing of the batch is stored.
+        """
+        made = {id(event): row_of(event) for event in events}  # before anybody has to wait
+        if not made and not windows:
             return []
         with self._writing, errors_named(self.root):
             self._check_open()
             if self._writer is None:
                 self._writer = database.create(self.root)
             connection = self._writer
-            offsets: list[int | None] = []
             with transaction(connection, "IMMEDIATE"):
+                seen = database.known_ids(connection, [event.event_id for event in events])
+                fresh: dict[str, Event] = {}
+                for event in events:
+                    if event.event_id not in seen:
+                        fresh.setdefault(event.event_id, event)
+                known = database.around(connection, windows) if windows else []
+                decided = decide(list(fresh.values()), known)
                 cursor = connection.cursor()
-                seen = database.known_ids(cursor, [row[0] for row in rows])
-                for row in rows:
-                    is_new = row[0] not in seen
-                    offsets.append(cursor.execute(INSERT, row).lastrowid if is_new else None)
-                    seen.add(row[0])
-        return offsets
+                rows = (made.get(id(event)) or row_of(event) for event in decided)
+                offsets = {row[0]: cursor.execute(INSERT, row).lastrowid for row in rows}
+        return [offsets.pop(event.event_id, None) for event in events]
+
+    def around(self, windows: Sequence[Window]) -> list[Event]:
+        """What is known near some moments of some recipients, in order of offset.
+
+        Every event in one of the windows, once, and every `relabelled` of their recipients,
+        whenever it came. One indexed query per set of types, whatever the number of windows.
+        """
+        with self._reading() as connection:
+            return database.around(connection, windows) if connection and windows else []
 
     def read(self, *, after: int = 0, limit: int = 10_000) -> list[tuple[int, Event]]:
         """Events with an offset above `after`, in order of offset, at most `limit`."""

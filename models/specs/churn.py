@@ -1,7 +1,7 @@
 """Churn: the chance that a recipient shows no sign of life within the horizon."""
 
 from features.definitions.recipient import VIEW
-from features.spec import FOREVER, Decayed, Feature, Rate, Tenure
+from features.kinds import FOREVER, Decayed, Feature, Rate, Tenure
 from models.spec import ModelSpec, Output
 
 

@@ -12,7 +12,7 @@ from features.errors import StateUnreadableError, StoreUnavailableError
 from features.events.esp.adapter import Credentials
 from features.events.log import EventLog
 from features.events.quarantine import Quarantine
-from features.packed import PackedStore
+from features.online import open_store
 from features.stream import Stream
 from models.registry import ModelFolder
 from serving.clock import Clock, system_clock
@@ -36,7 +36,7 @@ def create_app(settings: ServingSettings, *, clock: Clock = system_clock) -> Fas
     follow = Follower(settings.mlflow_url, folder) if settings.mlflow_url else lambda: None
     loader = Loader(folder, follow=follow, refused=metrics.count_refused)
     log = EventLog(settings.events_dir)
-    store = PackedStore(settings.online_file)
+    store = open_store(settings.online_address)
     stream = Stream(log, store)
     parts = Parts(Decider(store, loader), loader, log, stream, metrics, clock)
 
@@ -115,7 +115,19 @@ def _describe(app: FastAPI) -> None:
                 schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas |= schema.pop("$defs", {})
                 schemas[model.__name__] = schema
+            _name_problems(document)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _name_problems(document: dict[str, Any]) -> None:
+    """Problems are told of as what they are sent as; FastAPI takes every model for plain JSON."""
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for answer in operation["responses"].values():
+                content = answer.get("content", {})
+                schema = content.get("application/json", {}).get("schema", {})
+                if schema.get("$ref") == "#/components/schemas/Problem":
+                    answer["content"] = {"application/problem+json": {"schema": schema}}

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from features.errors import EventRejectedError, StateUnreadableError, StoreUnavailableError
+from features.events.intake import Intake
 from features.events.log import EventLog
 from features.events.schema import Event, parse_event
 from features.stream import Stream
@@ -154,7 +155,7 @@ def _add_events(parts: Parts, items: list[Any]) -> EventsAnswer:
             rejected.append(_refused(index, item, error))
             parts.metrics.count_event(error.reason.value)
     try:
-        offsets = parts.log.append(events)
+        offsets = Intake(parts.log).take(events)
         parts.stream.catch_up()
     except (StoreUnavailableError, StateUnreadableError) as error:
         LOG.error("events were not folded in: %s", error)  # noqa: TRY400  the reason is in it

@@ -21,7 +21,7 @@ _STOP: Final = {"mailgun": HTTPStatus.NOT_ACCEPTABLE}
 
 def webhook_router(webhooks: Webhooks, stream: Stream, metrics: Metrics, clock: Clock) -> APIRouter:
     """The route over one set of credentials."""
-    router = APIRouter(responses={403: {"model": Problem}, 503: {"model": Problem}})
+    router = APIRouter(responses={code: {"model": Problem} for code in (403, 406, 413, 503)})
 
     def take(provider: str, delivery: Delivery) -> WebhookAnswer:
         try:

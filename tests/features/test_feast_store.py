@@ -1,22 +1,24 @@
 """Laws of the Feast door: rows come back at their own moments, states as the store holds them."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import product
 
 import numpy as np
 import polars as pl
 import pytest
 
-from features import batch
+from features.bulk_states import states
 from features.definitions import AFFINITY, VIEWS
 from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.log import EventLog
 from features.events.schema import Event, EventType
-from features.feast_objects import AFFINITY_VIEW, RHYTHM_VIEW, source_file
+from features.feast_objects import AFFINITY_VIEW, RHYTHM_VIEW, STATE_FIELDS, source_file
 from features.feast_store import FeastStore
 from features.layout import layout_of
 from features.packed import PackedStore
+from features.packing import pack, unpack
 from features.state import State
 from features.stream import Stream
 
@@ -68,7 +70,7 @@ def asked(feast: FeastStore, keys: list[str], moments: list[int]) -> list[float 
 
 def test_the_registry_holds_the_definitions_and_nothing_else(feast):
     expected = {view.name: list(view.names) for view in VIEWS}
-    expected |= {f"{view.entity}_state": ["state"] for view in VIEWS}
+    expected |= {view: [field] for view, field in STATE_FIELDS.items()}
     expected |= {RHYTHM_VIEW: ["rhythm"], AFFINITY_VIEW: [name for name, _ in AFFINITY_FEATURES]}
 
     found = {
@@ -81,14 +83,15 @@ def test_the_registry_holds_the_definitions_and_nothing_else(feast):
 
 def test_every_model_has_a_service_that_holds_its_inputs(feast):
     services = {service.name: service for service in feast._feast.list_feature_services()}
-    assert sorted(services) == [f"{name}_v1" for name in MODELS]
+    names = [f"{name}{when}_v1" for name, when in product(MODELS, ("", "_now"))]
+    assert sorted(services) == sorted(names)
     from models.specs import SPECS  # noqa: PLC0415 - features does not know models, the test does
 
     assert sorted(spec.name for spec in SPECS) == sorted(MODELS)
-    for spec in SPECS:
+    for spec, when in product(SPECS, ("", "_now")):
         held = {
-            (f"content_{f.name}" if p.name == CONTENT.name else f.name)
-            for p in services[f"{spec.name}_v1"].feature_view_projections
+            (f"content_{f.name}" if p.name in {CONTENT.name, "content_now"} else f.name)
+            for p in services[f"{spec.name}{when}_v1"].feature_view_projections
             for f in p.features
         }
         assert {name for name in spec.inputs if not name.startswith("rhythm_")} <= held
@@ -172,8 +175,8 @@ def materialized(feast, log, view, key, *, events=None):
     layout = layout_of(view)
     scanned = log.scan() if events is None else events
     rows = [
-        (name, state.at, state.pack(layout))
-        for name, state in batch.states(scanned, key=key, layout=layout, affinity=AFFINITY)
+        (name, state.at, pack(state, layout))
+        for name, state in states(scanned, key=key, layout=layout, affinity=AFFINITY)
     ]
     schema = {key: pl.String, "at": pl.Int64, "state": pl.Binary}
     frame = pl.DataFrame(rows, schema=schema, orient="row")
@@ -192,7 +195,7 @@ def test_materialized_states_are_the_same_bytes_through_either_door(feast, folde
         assert store.get(view.entity, keys) == [*blobs.values(), None]
         assert store.count(view.entity) == len(blobs)
         layout = layout_of(view)
-        times = {k: State.unpack(blob, layout).at for k, blob in blobs.items()}
+        times = {k: unpack(blob, layout).newest for k, blob in blobs.items()}
         assert {k: store.get_with_times(view.entity, [k])[0][0] for k in blobs} == times
     assert feast.online_states(view.entity, keys) == [*blobs.values(), None]
 
@@ -213,12 +216,13 @@ def test_materializing_nothing_is_fine(feast):
     feast.materialize_states("recipient", pl.DataFrame(schema=schema), as_of=START)
 
 
-def test_feast_tells_each_state_its_own_time(feast, folder):
+def test_feast_tells_when_the_newest_event_of_each_state_occurred(feast, folder):
+    newest = START + 123_457
     with PackedStore(folder / "online.sqlite") as store:
-        blob = State().pack(layout_of(RECIPIENT))
-        store.put("recipient", [("timed", 1, START + 123_457, blob)])
+        blob = pack(State(at=START, seen=1, newest=newest), layout_of(RECIPIENT))
+        store.put("recipient", [("timed", 1, newest, blob)])
     answer = feast._feast.get_online_features(
-        features=["recipient_state:state"], entity_rows=[{"recipient_key": "timed"}]
+        features=["recipient_state:recipient_packed"], entity_rows=[{"recipient_key": "timed"}]
     )
     moment = answer.proto.results[-1].event_timestamps[0].ToDatetime(UTC)
     expected = datetime.fromtimestamp(START / 1e6, UTC) + timedelta(microseconds=123_457)

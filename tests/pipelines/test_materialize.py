@@ -14,7 +14,7 @@ from features.events.schema import DAY_US, HOUR_US, Event, EventType
 from features.feast_store import FeastStore
 from features.layout import layout_of
 from features.packed import PackedStore
-from features.state import State
+from features.packing import unpack
 from features.stream import PROGRESS, Stream
 from pipelines.materialize import materialize
 
@@ -60,7 +60,7 @@ def held(store):
     for view in VIEWS:
         keys = store.keys(view.entity, limit=10**6)
         for key, blob in zip(keys, store.get(view.entity, keys), strict=True):
-            found[view.entity, key] = State.unpack(blob, layout_of(view))
+            found[view.entity, key] = unpack(blob, layout_of(view))
     return found
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from features.definitions.recipient import VIEW
 from features.packed import PackedStore
-from features.state import State
+from features.packing import pack, unpack
 from models.specs import SPECS
 from serving.http.schemas import BatchAnswer
 from serving.scorer import RECIPIENT_LAYOUT
@@ -190,9 +190,9 @@ def damages(blob):
     yield "other layout", blob[:1] + b"\x00\x00\x00\x00" + blob[5:]
     yield "noise", bytes((byte * 7 + 13) % 256 for byte in blob)
     for name, change in CHANGES.items():
-        state = State.unpack(blob, RECIPIENT_LAYOUT)
+        state = unpack(blob, RECIPIENT_LAYOUT)
         change(state)
-        yield name, state.pack(RECIPIENT_LAYOUT)
+        yield name, pack(state, RECIPIENT_LAYOUT)
 
 
 def test_a_damaged_state_costs_its_own_recipient_and_nobody_else(copied, open_service):

@@ -12,8 +12,9 @@ from features.candidates import Candidate
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.schema import SECOND_US
+from features.layout import POOL
 from features.packed import PackedStore
-from features.state import State
+from features.packing import unpack
 from models.bundle import GOLDEN, GRAPH, MANIFEST, load_bundle
 from models.mlflow_registry import MlflowRegistry
 from models.registry import POINTER, ModelFolder
@@ -164,10 +165,10 @@ def offline(folder, world, keys):
     """What each version says of each recipient, without the service."""
     items = tuple(Candidate(c["content_id"], tuple(c["topics"])) for c in world.candidates)
     with PackedStore(folder.root.parent / "online.sqlite") as store:
-        people = [State.unpack(b, RECIPIENT_LAYOUT) for b in store.get(RECIPIENT.entity, keys)]
-        ids = [item.content_id for item in items]
+        people = [unpack(b, RECIPIENT_LAYOUT) for b in store.get(RECIPIENT.entity, keys)]
+        ids = [POOL, *(item.content_id for item in items)]
         known = {
-            item: State.unpack(b, CONTENT_LAYOUT)
+            item: unpack(b, CONTENT_LAYOUT)
             for item, b in zip(ids, store.get(CONTENT.entity, ids), strict=True)
             if b is not None
         }

@@ -193,7 +193,7 @@ def test_a_ranking_is_the_candidates_best_first_and_ties_as_asked(chances):
 def test_what_stands_out_needs_features():
     assert policy.reason_codes({}) == []
     features = {
-        "active_total": 9.0, "active_velocity_hl30d_hl120d": -0.4, "cart_added_pending": 1.0,
+        "active_total": 9.0, "active_velocity_hl30d_hl120d": -0.4, "cart_open": 1.0,
         "days_since_active": 61.0, "days_since_first_active": np.nan, "days_since_opted_out": 2.0,
     }  # fmt: skip
     found = policy.reason_codes(features)

@@ -13,6 +13,7 @@ from features.candidates import Candidate
 from features.definitions import AFFINITY
 from features.errors import StateUnreadableError
 from features.events.schema import DAY_US, HOUR_US, Event, EventType
+from features.packing import pack, unpack
 from features.state import State
 from models.bundle import load_bundle
 from models.runtime import Session
@@ -201,7 +202,7 @@ def test_bad_scores_of_items_cost_only_the_recipient_who_was_asked_with_them(cha
     bundle = replace(champions.by_name[spec.name].bundle, session=nan_for_some(spec))
     broken = Champions(dict(champions.by_name) | {spec.name: Loaded(bundle, "nan")})
     slot = next(
-        n for n, c in enumerate(RECIPIENT_LAYOUT.counters) if c.name == spec.inputs[0]
+        n for n, (c, _) in enumerate(RECIPIENT_LAYOUT.slots) if c.name == spec.inputs[0]
     )  # fmt: skip
     states = [state_of(n) for n in range(2)]
     states[1].at, states[1].slots = NOW, {slot: 13.0}
@@ -212,10 +213,10 @@ def test_bad_scores_of_items_cost_only_the_recipient_who_was_asked_with_them(cha
 
 
 def test_a_state_cut_anywhere_is_unreadable_and_never_a_crash():
-    blob = state_of(3).pack(RECIPIENT_LAYOUT)
+    blob = pack(state_of(3), RECIPIENT_LAYOUT)
     for length in range(len(blob)):
         with pytest.raises(StateUnreadableError):
-            State.unpack(blob[:length], RECIPIENT_LAYOUT)
+            unpack(blob[:length], RECIPIENT_LAYOUT)
 
 
 def test_the_worst_reason_of_none_is_none():

@@ -90,7 +90,8 @@ class Place:
         return Quarantine(self.root / "events").read()
 
     def ids(self) -> list[str]:
-        return [event.event_id for _, event in self.log.read()]
+        """What providers told; corrections of labels stand beside it."""
+        return [e.event_id for _, e in self.log.read() if e.type is not EventType.RELABELLED]
 
 
 @pytest.fixture
@@ -361,7 +362,7 @@ def test_any_order_and_repetition_of_deliveries_gives_the_same_log(
     order += data.draw(st.lists(st.sampled_from(list(pool)), max_size=10))
     place = Place(esp, keys, tmp_path_factory.mktemp("order"))
     counts = [place.webhooks.take(provider, pool[provider, n]) for provider, n in order]
-    assert sum(taken.accepted for taken in counts) == len(wanted) == place.log.head()
+    assert sum(taken.accepted for taken in counts) == len(wanted) == len(place.ids())
     assert set(place.ids()) == wanted
     assert len(place.kept()) == 1
     place.log.close()

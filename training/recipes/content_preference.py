@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.content import chosen
-from features.spec import DAY, Decayed
+from features.kinds import DAY, Decayed
 from models.report import Report, Row
 from models.specs.content_preference import AFFINITY_INPUTS, RECIPIENT_INPUTS, SPEC
 from training import comparison, metrics, plots

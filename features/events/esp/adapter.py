@@ -16,11 +16,12 @@ from typing import Any, Final, Protocol
 import orjson
 
 from features.errors import FeatureError
+from features.events.actor_rules import LINKS
 from features.events.schema import MAX_TEXT_CHARS, SECOND_US, Actor, EventType
 
 FUTURE_S: Final = 5 * 60
 # What a sender may hang on a mail so that its events find their way back.
-METADATA: Final = ("recipient_key", "send_id", "message_key", "content_id", "topics")
+METADATA: Final = ("recipient_key", "send_id", "message_key", "content_id", "topics", LINKS)
 _MAX_DEPTH: Final = 64
 _WORD: Final = re.compile(r"""[^\s/?&#<>"'(),;|]+""")
 _AT: Final = re.compile(r"@|%(?:25)*40")
@@ -134,6 +135,7 @@ def raw_event(told: Told, provider: str, secret: str) -> dict[str, Any]:
     message = given.get("message_key") or told.message_key
     if told.address and told.address.strip().lower() in text(message).lower():
         message = clean(message)  # else a Message-ID, which is no address though it has an @
+    properties = {LINKS: given.get(LINKS), **told.properties}
     fields: dict[str, Any] = {
         "type": told.kind.value if told.kind else "",
         "event_id": clean(f"{provider}:{told.event_id}") if told.event_id else "",
@@ -148,7 +150,7 @@ def raw_event(told: Told, provider: str, secret: str) -> dict[str, Any]:
         "device": cut(told.user_agent),
         "actor_reasons": [clean(reason) for reason in told.reasons],
         "provider": provider,
-        "properties": {k: cut(text(v)) for k, v in told.properties.items() if text(v)},
+        "properties": {k: cut(text(v)) for k, v in properties.items() if text(v)},
     }
     if told.actor is not None:
         fields["actor"] = told.actor.value

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any, Final
 
+from features.events.agents import opener
 from features.events.esp.adapter import (
     Credentials,
     Delivery,
@@ -17,7 +18,6 @@ from features.events.esp.adapter import (
     objects_of,
     text,
 )
-from features.events.esp.prefetch import opener
 from features.events.schema import EventType as E
 
 _KINDS: Final = {

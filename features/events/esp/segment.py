@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
+from features.events.agents import opener
 from features.events.esp.adapter import (
     Credentials,
     Delivery,
@@ -23,7 +24,6 @@ from features.events.esp.adapter import (
     same,
     text,
 )
-from features.events.esp.prefetch import opener
 from features.events.schema import EventType as E
 
 _KINDS: Final = {

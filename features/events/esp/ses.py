@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from features.errors import EventRejectedError
+from features.events.agents import opener
 from features.events.esp.adapter import (
     Credentials,
     Delivery,
@@ -21,7 +22,6 @@ from features.events.esp.adapter import (
     mapping,
     text,
 )
-from features.events.esp.prefetch import opener
 from features.events.esp.signatures import rsa_pkcs1
 from features.events.schema import SECOND_US, parse_event
 from features.events.schema import EventType as E

@@ -6,6 +6,7 @@ Source: github.com/SparkPost/support-docs, webhook event reference.
 from collections.abc import Iterator
 from typing import Any, Final
 
+from features.events.agents import opener
 from features.events.esp.adapter import (
     Credentials,
     Delivery,
@@ -16,7 +17,6 @@ from features.events.esp.adapter import (
     objects_of,
     text,
 )
-from features.events.esp.prefetch import opener
 from features.events.schema import Actor
 from features.events.schema import EventType as E
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.errors import EventRejectedError, RejectReason
+from features.events.agents import opener
 from features.events.esp import ADAPTERS
-from features.events.esp.prefetch import opener
 from features.events.mapped import RowMapper
 from features.events.mapping import Mapping
 from features.events.schema import SECOND_US, Actor

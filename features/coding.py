@@ -1,0 +1,93 @@
+"""A log's columns to event codes, corrections included: what the bulk readers start from."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from features.events.devices import device_class
+from features.events.schema import EARLY, TARGET, Actor, EventType
+from features.signals import DEVICE_NUMBER, N_DEVICES, PER_ACTOR, PER_TYPE
+
+_TYPES = [kind.value for kind in EventType]
+_ACTORS = [actor.value for actor in Actor]
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """A log with what changes the past taken apart.
+
+    Args:
+        events: Without what is erased; each event under its first label.
+        labels: One row per label that took the place of another one: target (the event's
+            offset), known_at, before and after (event codes), sorted by target and known_at.
+    """
+
+    events: pl.LazyFrame
+    labels: pl.DataFrame
+
+
+def corrected_log(events: pl.LazyFrame) -> Corrected:
+    """Find what is erased and what is labelled anew; one pass over two columns."""
+    correcting = [EventType.RELABELLED.value, EventType.ERASED.value]
+    found = events.filter(pl.col("type").is_in(correcting)).collect()
+    erased = found.filter(pl.col("type") == EventType.ERASED.value)
+    if len(erased):
+        until = erased.group_by("recipient_key").agg(pl.col("occurred_at").max().alias("until"))
+        is_kept = pl.col("until").is_null() | (pl.col("occurred_at") > pl.col("until"))
+        events = (
+            events.join(until.lazy(), on="recipient_key", how="left", maintain_order="left")
+            .filter(is_kept | (pl.col("type") == EventType.ERASED.value))
+            .drop("until")
+        )
+    return Corrected(events, _labels(events, found.filter(pl.col("type") == correcting[0])))
+
+
+def code_column() -> pl.Expr:
+    """The number of each event's code, as `signals.code_of` gives it, uint16."""
+    kinds = pl.col("type").cast(pl.Enum(_TYPES)).to_physical().cast(pl.UInt16)
+    actors = pl.col("actor").cast(pl.Enum(_ACTORS)).to_physical().cast(pl.UInt16)
+    early = pl.col("actor_reasons").str.contains(f'"{EARLY}"', literal=True).cast(pl.UInt16)
+    device = pl.col("device").map_batches(_devices, return_dtype=pl.UInt16)
+    return (kinds * PER_TYPE + actors * PER_ACTOR + early * N_DEVICES + device).cast(pl.UInt16)
+
+
+def _devices(texts: pl.Series) -> pl.Series:
+    given = texts.unique()
+    numbers = [DEVICE_NUMBER[device_class(text)] if text else 0 for text in given]
+    if not any(numbers):
+        return pl.Series(texts.name, [0], pl.UInt16).new_from_index(0, len(texts))
+    return texts.replace_strict(given, pl.Series(numbers, dtype=pl.UInt16))
+
+
+def _labels(events: pl.LazyFrame, relabelled: pl.DataFrame) -> pl.DataFrame:
+    schema = pl.Schema(
+        {"target": pl.Int64(), "known_at": pl.Int64(), "before": pl.UInt16(), "after": pl.UInt16()}
+    )
+    if relabelled.is_empty():
+        return pl.DataFrame(schema=schema)
+    told = relabelled.select(
+        pl.col("properties").str.json_path_match(f"$.{TARGET}").alias("event_id"),
+        "recipient_key",
+        pl.max_horizontal("occurred_at", "received_at").alias("known_at"),
+        pl.col("offset").alias("told"),
+        pl.col("actor").alias("new_actor"),
+        pl.col("actor_reasons").alias("new_reasons"),
+    )
+    meant = events.filter(
+        pl.col("event_id").is_in(told["event_id"].implode()),
+        pl.col("type") != EventType.RELABELLED.value,
+    )
+    rows = (
+        meant.with_columns(code_column().alias("first"))
+        .select(pl.col("offset").alias("target"), "event_id", "recipient_key", "type", "device",
+                "first")
+        .collect()
+        .join(told, on=["event_id", "recipient_key"], how="inner")
+        .rename({"new_actor": "actor", "new_reasons": "actor_reasons"})
+        .with_columns(code_column().alias("after"))
+        .sort("target", "told")
+    )  # fmt: skip
+    # A label is known no sooner than those it takes the place of.
+    known = pl.col("known_at").cum_max().over("target")
+    before = pl.col("after").shift(1).over("target").fill_null(pl.col("first"))
+    return rows.with_columns(known, before=before).select(schema.names()).cast(schema)

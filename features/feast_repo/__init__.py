@@ -1,0 +1,1 @@
+"""The repository of `feast -c features/feast_repo`: one file of settings, one of definitions."""

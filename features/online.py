@@ -1,0 +1,76 @@
+"""The online store as the stream, serving and the commands see it, wherever it lies."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self
+
+from features.packed import PackedStore
+from features.packed_rows import Row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class OnlineStore(Protocol):
+    """Packed states by (entity, key), and how far the log is in them.
+
+    Laws: a row is never replaced by one that has seen less of the log; progress never goes back
+    but by `clear`; with `now`, what is older than its time to live is missing.
+
+    Raises:
+        StoreUnavailableError: The store cannot be read or written now.
+    """
+
+    def get(
+        self, entity: str, keys: Sequence[str], *, now: int | None = None
+    ) -> list[bytes | None]:
+        """The blobs of the keys in their order; None where there is none or it has expired."""
+
+    def get_with_times(
+        self, entity: str, keys: Sequence[str], *, now: int | None = None
+    ) -> list[tuple[int, bytes] | None]:
+        """Times of the newest events (microseconds) and blobs, as `get` gives them."""
+
+    def put(self, entity: str, rows: Iterable[Row]) -> None:
+        """Write rows; one that has seen less of the log than the stored row is left out."""
+
+    def load(self, entity: str, rows: "pa.Table | Iterable[pa.RecordBatch]") -> int:
+        """Write Arrow rows (`key`, `blob`) in bulk, guarded alike; how many are stored now."""
+
+    def erase(self, entity: str, key: str) -> bool:
+        """Forget one key; returns whether it was there."""
+
+    def progress(self, name: str) -> int:
+        """The last log offset that is in the store."""
+
+    def set_progress(self, name: str, offset: int) -> None:
+        """Move the last log offset forward, never back; call inside `writing`, after the puts."""
+
+    def count(self, entity: str) -> int:
+        """How many keys an entity has."""
+
+    def keys(self, entity: str, *, limit: int) -> list[str]:
+        """Some keys of an entity, in key order."""
+
+    def clear(self) -> None:
+        """Forget every state and how far the log was read; the log rebuilds them."""
+
+    def writing(self) -> AbstractContextManager[None]:
+        """A time of reading and writing that no `clear` of another process interrupts unseen."""
+
+    def close(self) -> None:
+        """Close every thread's connection."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def open_store(address: str | Path) -> OnlineStore:
+    """The store at an address: `redis://`, `rediss://`, `unix://`, or the path of a SQLite file."""
+    if str(address).startswith(("redis://", "rediss://", "unix://")):
+        from features.packed_redis import RedisStore  # noqa: PLC0415  only who asks pays for it
+
+        return RedisStore(str(address))
+    return PackedStore(Path(address))
