@@ -19,7 +19,8 @@ class Corrected:
     Args:
         events: Without what is erased; each event under its first label.
         labels: One row per label that took the place of another one: target (the event's
-            offset), known_at, before and after (event codes), sorted by target and known_at.
+            offset), known_at, before and after (event codes), actor and actor_reasons (the new
+            ones), sorted by target and known_at.
     """
 
     events: pl.LazyFrame
@@ -42,6 +43,26 @@ def corrected_log(events: pl.LazyFrame) -> Corrected:
     return Corrected(events, _labels(events, found.filter(pl.col("type") == correcting[0])))
 
 
+def as_labelled(events: pl.LazyFrame) -> pl.LazyFrame:
+    """The log under its newest labels, without what is erased; for looking back, not for rows
+    of a past moment, which `batch` reads under the labels of that moment."""
+    log = corrected_log(events)
+    if log.labels.is_empty():
+        return log.events
+    newest = (
+        log.labels.group_by("target")
+        .agg(pl.col("actor").last().alias("now"), pl.col("actor_reasons").last().alias("why"))
+        .rename({"target": "offset"})
+    )
+    return (
+        log.events.join(newest.lazy(), on="offset", how="left", maintain_order="left")
+        .with_columns(
+            actor=pl.coalesce("now", "actor"), actor_reasons=pl.coalesce("why", "actor_reasons")
+        )
+        .drop("now", "why")
+    )
+
+
 def code_column() -> pl.Expr:
     """The number of each event's code, as `signals.code_of` gives it, uint16."""
     kinds = pl.col("type").cast(pl.Enum(_TYPES)).to_physical().cast(pl.UInt16)
@@ -61,7 +82,14 @@ def _devices(texts: pl.Series) -> pl.Series:
 
 def _labels(events: pl.LazyFrame, relabelled: pl.DataFrame) -> pl.DataFrame:
     schema = pl.Schema(
-        {"target": pl.Int64(), "known_at": pl.Int64(), "before": pl.UInt16(), "after": pl.UInt16()}
+        {
+            "target": pl.Int64(),
+            "known_at": pl.Int64(),
+            "before": pl.UInt16(),
+            "after": pl.UInt16(),
+            "actor": pl.String(),
+            "actor_reasons": pl.String(),
+        }
     )
     if relabelled.is_empty():
         return pl.DataFrame(schema=schema)

@@ -202,7 +202,7 @@ def _now(function: Callable[..., Any], sources: list[Any], fields: list[Field]) 
         sources=sources,
         schema=fields,
         mode="python",
-        udf=cast(FunctionType, function),
+        udf=cast("FunctionType", function),
         # Feast runs this text to get the function back: imported, so never an old copy of it.
         udf_string=f"from {function.__module__} import {function.__name__}",
         description=inspect.getdoc(function) or "",

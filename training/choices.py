@@ -19,6 +19,7 @@ from features.events.schema import DAY_US
 from features.kinds import DAY, Decayed
 from training import labels
 from training.dataset import PointInTime
+from training.evidence import human
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,10 +64,8 @@ def choices(data: PointInTime, *, as_of: int, seed: int) -> Choices:
 
 def _chosen(data: PointInTime, *, seed: int) -> Choices:
     picked = (
-        data.events.filter(
-            pl.col("type").is_in(CHOSEN_TYPES), pl.col("actor") == "human",
-            pl.col("content_id") != "",
-        )
+        human(data.events)
+        .filter(pl.col("type").is_in(CHOSEN_TYPES), pl.col("content_id") != "")
         .select("recipient_key", "content_id", (pl.col("occurred_at") // DAY_US).alias("day"),
                 "occurred_at")
         .group_by("recipient_key", "day")

@@ -10,9 +10,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.coding import as_labelled
 from features.definitions.recipient import ENGAGED
 from features.events.schema import DAY_US, EventType
 from features.layout import HOURS_PER_WEEK, MONDAY_SHIFT
+from training.evidence import human, prefetched
 
 HOUR_US: Final = DAY_US // 24
 OPTED_OUT: Final = (EventType.UNSUBSCRIBED.value, EventType.COMPLAINED.value)
@@ -23,9 +25,8 @@ def engagements(events: pl.LazyFrame) -> pl.DataFrame:
     """Every human engagement: recipient_key, occurred_at and the local hour since 1970."""
     offset_us = pl.col("utc_offset_min").fill_null(0).cast(pl.Int64) * 60_000_000
     return (
-        events.filter(
-            pl.col("type").is_in([kind.value for kind in ENGAGED]), pl.col("actor") == "human"
-        )
+        human(events)
+        .filter(pl.col("type").is_in([kind.value for kind in ENGAGED]))
         .select(
             "recipient_key",
             "occurred_at",
@@ -111,10 +112,10 @@ def mails_engaged(events: pl.LazyFrame, *, window_us: int) -> pl.DataFrame:
     """Every delivery and whether its recipient opened or clicked that mail as a human in time.
 
     Columns: recipient_key, at, hour (local, since 1970), content_id, y. Recipients with a
-    machine open are left out: whether they read is not to be seen.
+    machine open, or one of nobody knows whom, are left out: whether they read is not to be seen.
     """
     offset_us = pl.col("utc_offset_min").fill_null(0).cast(pl.Int64) * 60_000_000
-    hidden = events.filter(pl.col("type") == "opened", pl.col("actor") == "machine")
+    hidden = prefetched(as_labelled(events))
     mails = (
         events.filter(pl.col("type") == EventType.DELIVERED.value)
         .select(
@@ -127,8 +128,8 @@ def mails_engaged(events: pl.LazyFrame, *, window_us: int) -> pl.DataFrame:
         .join(hidden.select("recipient_key").unique(), on="recipient_key", how="anti")
     )
     answers = (
-        events.filter(pl.col("type").is_in(["opened", "clicked"]), pl.col("actor") == "human")
-        .filter(pl.col("message_key") != "")
+        human(events)
+        .filter(pl.col("type").is_in(["opened", "clicked"]), pl.col("message_key") != "")
         .group_by("message_key")
         .agg(pl.col("occurred_at").min().alias("answered_at"))
     )
@@ -145,8 +146,8 @@ def items_clicked(events: pl.LazyFrame, *, window_us: int) -> pl.DataFrame:
     """Every delivered item and whether its recipient clicked that mail; like `mails_engaged`."""
     mails = events.filter(pl.col("type") == EventType.DELIVERED.value, pl.col("content_id") != "")
     clicks = (
-        events.filter(pl.col("type") == EventType.CLICKED.value, pl.col("actor") == "human")
-        .filter(pl.col("message_key") != "")
+        human(events)
+        .filter(pl.col("type") == EventType.CLICKED.value, pl.col("message_key") != "")
         .group_by("message_key")
         .agg(pl.col("occurred_at").min().alias("clicked_at"))
     )

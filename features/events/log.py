@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from features.errors import StoreUnavailableError
 from features.events import database
@@ -45,6 +45,7 @@ class EventLog:
         self._writing = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
+        self._newest: list[tuple[int, Event]] = []  # the last batch appended through this object
 
     def append(self, events: Sequence[Event]) -> list[int | None]:
         """Store a batch in one transaction; when this returns, no crash can undo it.
@@ -92,7 +93,10 @@ class EventLog:
                 decided = decide(list(fresh.values()), known)
                 cursor = connection.cursor()
                 rows = (made.get(id(event)) or row_of(event) for event in decided)
-                offsets = {row[0]: cursor.execute(INSERT, row).lastrowid for row in rows}
+                offsets: dict[str, Any] = {
+                    row[0]: cursor.execute(INSERT, row).lastrowid for row in rows
+                }
+            self._newest = list(zip(offsets.values(), decided, strict=True))
         return [offsets.pop(event.event_id, None) for event in events]
 
     def around(self, windows: Sequence[Window]) -> list[Event]:
@@ -106,6 +110,9 @@ class EventLog:
 
     def read(self, *, after: int = 0, limit: int = 10_000) -> list[tuple[int, Event]]:
         """Events with an offset above `after`, in order of offset, at most `limit`."""
+        newest = self._newest  # what was just appended here need not be read back
+        if newest and newest[0][0] == after + 1 and len(newest) <= limit:
+            return list(newest)
         query = f'{SELECT} WHERE "offset" > ? ORDER BY "offset" LIMIT ?'
         with self._reading() as connection:
             rows = connection.execute(query, (after, limit)).fetchall() if connection else []

@@ -25,9 +25,30 @@ from features.events.compact import SCHEMA
 from features.layout import layout_of
 from features.spark import features_at
 from features.spark_session import session
-from tests.benchmarks.bench_fold import spine_of, synthetic
 
+START, DAYS = 1_700_000_000_000_000, 180
 HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
+
+
+def synthetic(n: int) -> pl.DataFrame:
+    """Human events of n / 100 recipients over half a year, some learnt up to three days late."""
+    rng = np.random.default_rng(1)
+    kinds = np.array(["delivered", "opened", "clicked", "page_viewed", "purchased"])
+    occurred = START + rng.integers(0, DAYS * DAY_US, n)
+    late = np.where(rng.random(n) < 0.05, rng.integers(0, 3 * DAY_US, n), 0)
+    people = pl.Series(rng.integers(0, n // 100, n)).cast(pl.String)
+    drawn = pl.DataFrame({
+        "offset": np.arange(1, n + 1), "type": kinds[rng.integers(0, 5, n)],
+        "recipient_key": "r" + people, "occurred_at": occurred, "received_at": occurred + late,
+        "actor": "human",
+    })  # fmt: skip
+    rest = [
+        pl.lit("" if kind == pl.String else None, kind).alias(name)
+        for name, kind in SCHEMA.items()
+        if name not in drawn.columns
+    ]
+    return drawn.with_columns(rest).select(SCHEMA.names())
 
 
 def events_of(n: int) -> pl.DataFrame:
@@ -74,7 +95,9 @@ def write(folder: Path, n: int) -> int:
     folder.mkdir()
     events = events_of(n)
     events.write_parquet(folder / "events.parquet", row_group_size=500_000)
-    spine = spine_of(events, 4)
+    moments = pl.DataFrame({"at": [START + (DAYS - 14 * i) * DAY_US for i in range(4)]})
+    keys = events.select(pl.col("recipient_key").unique().sort().alias("key"))
+    spine = keys.join(moments, how="cross")
     spine.write_parquet(folder / "spine.parquet")
     return len(spine)
 

@@ -34,7 +34,7 @@ from features.spark import TableUnusableError, features_at, states_of
 from features.spark_batches import whole_groups
 from features.spark_session import JavaMissingError, java_home, session
 from features.spec import FeatureView
-from tests.benchmarks.bench_fold import DAY_US, DAYS, START, synthetic
+from tests.benchmarks.bench_spark import DAY_US, DAYS, START, synthetic
 from tests.features.oracle import HOUR_US, KEY_OF, NIGHTS, OFFSETS, ORDINARY
 
 N_LARGE = 200_000
