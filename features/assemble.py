@@ -22,6 +22,7 @@ from features.signals import DOUBT_US
 from features.spec import FeatureView
 from features.state import State
 
+ROWS: Final = 1_024  # made at a time: what they take stays in the cache
 VELOCITY_FLOOR: Final = 1e-4  # events a day added to both rates of a velocity
 
 Floats = NDArray[np.float64]
@@ -46,6 +47,13 @@ class Reading:
     first: Times
     bits: NDArray[np.uint64]
     week: Times
+
+    def part(self, rows: slice) -> "Reading":
+        """Some of the rows."""
+        return Reading(
+            self.at[rows], self.values[rows], self.last[rows], self.first[rows],
+            self.bits[rows], self.week[rows],
+        )  # fmt: skip
 
 
 def read(states: Sequence[State | None], at: int, layout: Layout) -> Reading:
@@ -82,13 +90,22 @@ def matrix(reading: Reading, view: FeatureView, pool: Reading | None = None) -> 
             where a rate of the view is pooled.
     """
     plan = plan_of(view)
+    out = np.empty((len(reading.at), len(view.features)), np.float32)
+    for begin in range(0, len(out), ROWS):
+        rows = slice(begin, begin + ROWS)
+        together = pool if pool is None or len(pool.at) == 1 else pool.part(rows)
+        out[rows] = _features(reading.part(rows), plan, together)
+    return out
+
+
+def _features(reading: Reading, plan: Plan, pool: Reading | None) -> Floats:
     is_sound = ~_is_void(reading, plan)
     values = _counted(reading, plan, is_sound)
     last = _newest(reading, plan, is_sound)
     first = _oldest(reading, plan, is_sound)
     since_last = _days(reading.at, last, NEVER_AT)
     since_first = _days(reading.at, first, -NEVER_AT)
-    out = np.empty((len(reading.at), len(view.features)), np.float64)
+    out = np.empty((len(reading.at), plan.n_features))
     out[:, plan.decayed_to] = values[:, plan.decayed]
     out[:, plan.pace_to] = values[:, plan.pace] * plan.pace_scale
     out[:, plan.rate_to] = _rates(values, plan, pool)
@@ -108,7 +125,7 @@ def matrix(reading: Reading, view: FeatureView, pool: Reading | None = None) -> 
     out[:, plan.pending_to] = (last[:, plan.begun] > last[:, plan.finished]) & is_of_age
     if plan.reads_weeks:
         _write_weeks(out, reading, plan, is_sound)
-    return out.astype(np.float32)
+    return out
 
 
 def rhythm(reading: Reading, layout: Layout) -> NDArray[np.float32]:

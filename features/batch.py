@@ -53,23 +53,21 @@ def event_table(events: pl.LazyFrame, *, key: str, layout: Layout) -> EventTable
         )
         .collect()
     )
-    # Keys get numbers in their order: a few texts are sorted, not millions of rows.
-    keys = coded["key"].unique().cast(pl.String).sort()
-    numbers = pl.DataFrame({"key": keys, "number": np.arange(len(keys), dtype=np.int64)})
-    numbers = numbers.with_columns(pl.col("key").cast(pl.Categorical))
-    table = coded.join(numbers, on="key", how="left", maintain_order="left").drop("key")
+    keys, number = _numbered(coded["key"])
+    table = coded.drop("key").with_columns(number)
     if layout.is_pooled:
         table = table.with_columns(pl.col("number") + 1)
         table = pl.concat([table, table.with_columns(number=pl.lit(0, pl.Int64))])
         keys = pl.concat([pl.Series(keys.name, [POOL], pl.String), keys])
     if not table["known_at"].is_sorted():
         table = table.sort("known_at", maintain_order=True)
-    table = table[counting_order(table["number"].to_numpy(), len(keys))]
+    order = counting_order(table["number"].to_numpy(), len(keys))
     labels = pl.DataFrame()
     if len(log.labels):
-        table, labels = _newest_labels(table, log.labels)
+        table, labels = _newest_labels(table[order], log.labels)
+        order = np.arange(len(table))
     names = ("number", "known_at", "occurred_at", "code", "value", "utc_offset_min")
-    return EventTable(keys, tuple(table[name].to_numpy() for name in names), labels)
+    return EventTable(keys, tuple(table[name].to_numpy()[order] for name in names), labels)
 
 
 def read_at(
@@ -106,6 +104,21 @@ def read_at(
         scan(columns, tables, _arrays(numbered), out)
     scan(table.columns, tables, _arrays(rows), out)
     return reading
+
+
+def _numbered(column: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """The distinct keys in order, and of each row the place of its key among them.
+
+    A few texts are sorted, not millions of rows.
+    """
+    codes = column.unique()
+    keys = codes.cast(pl.String)
+    order = keys.arg_sort()
+    number_of = codes.to_physical().to_numpy()
+    places = np.zeros(number_of.max(initial=0) + 1, np.int64)
+    places[number_of[order.to_numpy()]] = np.arange(len(keys))
+    number = places[column.to_physical().to_numpy()]
+    return keys.gather(order).alias("key"), pl.Series("number", number)
 
 
 def _arrays(rows: pl.DataFrame) -> Columns:

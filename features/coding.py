@@ -44,8 +44,10 @@ def corrected_log(events: pl.LazyFrame) -> Corrected:
 
 
 def as_labelled(events: pl.LazyFrame) -> pl.LazyFrame:
-    """The log under its newest labels, without what is erased; for looking back, not for rows
-    of a past moment, which `batch` reads under the labels of that moment."""
+    """The log under its newest labels, without what is erased.
+
+    For looking back; rows of a past moment read the labels of that moment, see `batch`.
+    """
     log = corrected_log(events)
     if log.labels.is_empty():
         return log.events

@@ -9,8 +9,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
-from types import FunctionType
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import features.feast_environment  # noqa: F401  before Feast
 
@@ -32,6 +31,9 @@ from feast.types import Array, Bytes, Float32, Int64, String
 from features import definitions, feast_now, spec
 from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
 from features.layout import layout_of
+
+if TYPE_CHECKING:
+    from types import FunctionType
 
 RECIPIENT: Final = Entity(
     name="recipient", join_keys=["recipient_key"], value_type=ValueType.STRING,

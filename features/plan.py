@@ -43,6 +43,7 @@ class Plan:
         active_doubt: The number of the doubt in the view's activity.
     """
 
+    n_features: int
     n_counters: int
     n_signals: int
     doubts: tuple[NDArray[np.int64], ...]
@@ -127,6 +128,7 @@ def plan_of(view: FeatureView) -> Plan:
     streak_to, streaks = of(Streak)
     weeks_to, weeks = of(WeeksActive)
     return Plan(
+        n_features=len(view.features),
         n_counters=len(counter),
         n_signals=len(signal),
         doubts=tuple(_ints([channel[s] for s in by if s in channel]) for by in doubts),

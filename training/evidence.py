@@ -16,8 +16,7 @@ _CLICKED = pl.col("type") == EventType.CLICKED.value
 
 
 def human(events: pl.LazyFrame) -> pl.LazyFrame:
-    """The events of people under their newest labels, doubtful ones only where nothing speaks
-    against them."""
+    """The events of people under their newest labels; doubtful ones if nothing contradicts them."""
     told = as_labelled(events)
     scanned = told.filter(_CLICKED, pl.col("actor") == Actor.MACHINE.value)
     is_early = _CLICKED & pl.col("actor_reasons").str.contains(f'"{EARLY}"', literal=True)
