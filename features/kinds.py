@@ -36,7 +36,9 @@ class Decayed:
         elif self.signal.per_hour:
             unit = "active hours, decayed"
         span = "-inf .. inf" if self.signal.weight is Weight.VALUE else "0 .. inf"
-        return f"{self.signal.name}, half gone after {shown_span(self.half_life)}", unit, span
+        fading = "all of them" if math.isinf(self.half_life) else "half gone after "
+        fading += "" if math.isinf(self.half_life) else shown_span(self.half_life)
+        return f"{self.signal.name}, {fading}", unit, span
 
 
 @dataclass(frozen=True, slots=True)

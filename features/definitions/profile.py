@@ -6,6 +6,7 @@ slices, cohorts and rules; what they say of engagement is in the counters.
 
 from typing import Final
 
-# `mailbox` is the class of the mailbox provider (gmail, microsoft, ...), never an address.
-ATTRIBUTES: Final = ("country", "locale", "mailbox")
+MAILBOX: Final = "mailbox"
+# It is the class of the mailbox provider (gmail, microsoft, ...), never an address.
+ATTRIBUTES: Final = ("country", "locale", MAILBOX)
 MAX_ATTRIBUTE_CHARS: Final = 32

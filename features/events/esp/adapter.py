@@ -15,8 +15,10 @@ from typing import Any, Final, Protocol
 
 import orjson
 
+from features.definitions.profile import MAILBOX
 from features.errors import FeatureError
 from features.events.actor_rules import LINKS
+from features.events.esp.mailboxes import mailbox_class
 from features.events.schema import MAX_TEXT_CHARS, SECOND_US, Actor, EventType
 
 FUTURE_S: Final = 5 * 60
@@ -136,6 +138,7 @@ def raw_event(told: Told, provider: str, secret: str) -> dict[str, Any]:
     if told.address and told.address.strip().lower() in text(message).lower():
         message = clean(message)  # else a Message-ID, which is no address though it has an @
     properties = {LINKS: given.get(LINKS), **told.properties}
+    properties[MAILBOX] = mailbox_class(told.address)
     fields: dict[str, Any] = {
         "type": told.kind.value if told.kind else "",
         "event_id": clean(f"{provider}:{told.event_id}") if told.event_id else "",

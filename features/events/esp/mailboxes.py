@@ -20,7 +20,7 @@ _DOMAINS: Final = {
 }
 _CLASS: Final = {domain: name for name, domains in _DOMAINS.items() for domain in domains}
 # These have an address in every country: yahoo.co.uk, hotmail.fr.
-_STEMS: Final = {"yahoo": "yahoo", "hotmail": "microsoft", "outlook": "microsoft", "live": "microsoft"}
+_STEMS: Final = {"yahoo": "yahoo"} | dict.fromkeys(("hotmail", "outlook", "live"), "microsoft")
 
 
 def mailbox_class(address: str) -> str:
