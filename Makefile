@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
+BENCHES ?= fold packed freshness feast spark
 
 # `make demo DEMO_EXIT=1`, or the same from the environment.
 export DEMO_EXIT
@@ -29,7 +30,7 @@ demo: setup ## run the product from end to end on simulated mail
 
 test: lint ## the gate: lint, then all tests
 	echo "pytest, $(WORKERS) at a time"
-	$(BIN)/python -m pytest --quiet -n $(WORKERS) --dist loadgroup --benchmark-disable
+	$(BIN)/python -m pytest --quiet -n $(WORKERS) --dist loadgroup
 
 lint: setup ## style, format, types and who may import whom
 	echo "ruff check"
@@ -42,8 +43,10 @@ lint: setup ## style, format, types and who may import whom
 	$(BIN)/lint-imports
 
 bench: setup ## measure speed; nothing else should run on the machine
-	$(BIN)/python -m pytest tests/benchmarks -p no:xdist --benchmark-enable --benchmark-only \
-		-o python_files='bench_*.py test_*.py' -o python_functions='bench_* test_*'
+	for name in $(BENCHES); do \
+		echo "python -m tests.benchmarks.bench_$$name"; \
+		$(BIN)/python -m tests.benchmarks.bench_$$name || exit 1; \
+	done
 
 lock: ## resolve both locks anew; needs uv
 	command -v uv > /dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv" >&2; exit 1; }

@@ -24,7 +24,8 @@ def told_by(
     for row, event in zip(rows.tolist(), events, strict=True):
         if event.utc_offset_min is not None:
             told = event.occurred_at, event.utc_offset_min, event.timezone
-            zones[row] = max(zones.get(row, told), told)
+            if row not in zones or told > zones[row]:
+                zones[row] = told
         if event.properties:
             words.hear(row, event)
     for row, told in zones.items():

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final
 
-from features.events.actors import ActorReason, Finding
+from features.events.actors import LABELLED, ActorReason, Finding
 from features.events.agents import Agent, agent_of
 from features.events.schema import DAY_US, SECOND_US, Event
 from features.events.schema import EventType as E
@@ -48,10 +48,11 @@ def findings(events: Sequence[Event]) -> list[Finding]:
     Args:
         events: Sent, delivered, opened and clicked, each id once, in any order.
     """
-    opens = sorted((e for e in events if e.type is E.OPENED), key=_at)
-    clicks = sorted((e for e in events if e.type is E.CLICKED), key=_at)
-    if not opens and not clicks:
+    acted = sorted((e for e in events if e.type in LABELLED), key=_at)
+    if not acted:
         return []
+    opens = [e for e in acted if e.type is E.OPENED]
+    clicks = [e for e in acted if e.type is E.CLICKED]
     found = [finding for event in (*opens, *clicks) for finding in _alone(event)]
     deliveries = OfMail(e for e in events if e.type is E.DELIVERED)
     for event in (*opens, *clicks):
@@ -66,8 +67,9 @@ def findings(events: Sequence[Event]) -> list[Finding]:
 
 def links_of(event: Event) -> int:
     """How many links a mail has, where its `sent` or `delivered` says so; else 0."""
-    value = event.properties.get(LINKS, 0) if event.type in (E.SENT, E.DELIVERED) else 0
-    text = str(value)
+    if LINKS not in event.properties or event.type not in (E.SENT, E.DELIVERED):
+        return 0
+    text = str(event.properties[LINKS])
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else 0
 
 

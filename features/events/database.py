@@ -24,6 +24,8 @@ BUSY_S: Final = 10.0
 COLUMNS: Final = tuple(Event.__slots__)
 """The columns beside `offset`, in the order of the fields of `Event`."""
 
+_TYPE_NAMES: Final = {kind: name for name, kind in TYPES.items()}
+_ACTOR_NAMES: Final = {actor: name for name, actor in ACTORS.items()}
 _INTEGERS: Final = ("occurred_at", "received_at", "schema_version")
 _KINDS: Final = {
     "event_id": "TEXT NOT NULL UNIQUE",
@@ -161,7 +163,7 @@ def row_of(event: Event) -> tuple[Any, ...]:
     """An event as the values of `COLUMNS`."""
     return (
         event.event_id,
-        event.type.value,
+        _TYPE_NAMES[event.type],
         event.recipient_key,
         event.occurred_at,
         event.received_at,
@@ -176,7 +178,7 @@ def row_of(event: Event) -> tuple[Any, ...]:
         event.utc_offset_min,
         event.timezone,
         event.device,
-        event.actor.value,
+        _ACTOR_NAMES[event.actor],
         _json(event.actor_reasons),
         event.provider,
         event.schema_version,

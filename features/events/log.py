@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from features.errors import StoreUnavailableError
 from features.events import database
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 Decide = Callable[[list[Event], list[Event]], Sequence[Event]]
+_TAIL: Final = 5_000  # events kept in memory: what several callers append before it is folded
 
 
 class EventLog:
@@ -45,7 +46,7 @@ class EventLog:
         self._writing = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
-        self._newest: list[tuple[int, Event]] = []  # the last batch appended through this object
+        self._tail: list[tuple[int, Event]] = []  # the last events, where all came through here
 
     def append(self, events: Sequence[Event]) -> list[int | None]:
         """Store a batch in one transaction; when this returns, no crash can undo it.
@@ -96,7 +97,7 @@ class EventLog:
                 offsets: dict[str, Any] = {
                     row[0]: cursor.execute(INSERT, row).lastrowid for row in rows
                 }
-            self._newest = list(zip(offsets.values(), decided, strict=True))
+            self._remember(list(zip(offsets.values(), decided, strict=True)))
         return [offsets.pop(event.event_id, None) for event in events]
 
     def around(self, windows: Sequence[Window]) -> list[Event]:
@@ -110,9 +111,10 @@ class EventLog:
 
     def read(self, *, after: int = 0, limit: int = 10_000) -> list[tuple[int, Event]]:
         """Events with an offset above `after`, in order of offset, at most `limit`."""
-        newest = self._newest  # what was just appended here need not be read back
-        if newest and newest[0][0] == after + 1 and len(newest) <= limit:
-            return list(newest)
+        tail = self._tail  # what was just appended here need not be read back
+        if tail and tail[0][0] <= after + 1 <= tail[-1][0]:
+            begin = after + 1 - tail[0][0]
+            return tail[begin : begin + limit]
         query = f'{SELECT} WHERE "offset" > ? ORDER BY "offset" LIMIT ?'
         with self._reading() as connection:
             rows = connection.execute(query, (after, limit)).fetchall() if connection else []
@@ -176,6 +178,7 @@ class EventLog:
         """Give the connections back; a closed log stays closed."""
         with self._writing:
             self._closed = True
+            self._tail = []
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
@@ -192,6 +195,12 @@ class EventLog:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _remember(self, added: list[tuple[int, Event]]) -> None:
+        """Keep the last events at hand; when others have appended in between, only the new ones."""
+        if added:
+            follows = self._tail and self._tail[-1][0] + 1 == added[0][0]
+            self._tail = (self._tail + added if follows else added)[-_TAIL:]
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:

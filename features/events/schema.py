@@ -7,7 +7,7 @@ that a recipient who moves does not rewrite history.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
@@ -167,9 +167,7 @@ def parse_event(raw: Mapping[str, Any], *, received_at: int) -> Event:
         actor_reasons=_texts(raw.get("actor_reasons") or (), "actor_reasons"),
         schema_version=SCHEMA_VERSION,
         properties=_properties(raw.get("properties") or {}),
-        **{
-            name: _text(value, name, MAX_TEXT_CHARS) for name in _TEXTS if (value := raw.get(name))
-        },
+        **_given(raw),
     )
 
 
@@ -218,14 +216,31 @@ def _text(value: Any, name: str, limit: int) -> str:
 
 
 def _texts(value: Any, name: str) -> tuple[str, ...]:
-    if not value and isinstance(value, list | tuple):
-        return ()
     if isinstance(value, str) or not isinstance(value, list | tuple):
         raise EventRejectedError(RejectReason.BAD_VALUE, name, value, "send a list of texts")
     if len(value) > MAX_TOPICS:
         remedy = f"at most {MAX_TOPICS} entries are kept"
         raise EventRejectedError(RejectReason.TOO_LONG, name, f"{len(value)} entries", remedy)
-    return tuple(dict.fromkeys(_text(item, name, MAX_KEY_CHARS) for item in value))
+    if not _are_sound(value, MAX_KEY_CHARS):
+        value = [_text(item, name, MAX_KEY_CHARS) for item in value]
+    return tuple(dict.fromkeys(value))
+
+
+def _given(raw: Mapping[str, Any]) -> dict[str, str]:
+    """The texts of an event that say anything, by field."""
+    given = {name: value for name in _TEXTS if (value := raw.get(name))}
+    if _are_sound(given.values(), MAX_TEXT_CHARS):
+        return given
+    return {name: _text(value, name, MAX_TEXT_CHARS) for name, value in given.items()}
+
+
+def _are_sound(values: Iterable[Any], limit: int) -> bool:
+    """Whether `_text` would take every one as it is, seen at once: nearly all are so."""
+    try:
+        joined = "".join(values)
+    except TypeError:
+        return False
+    return len(joined) <= limit and joined.isascii() and "\x00" not in joined
 
 
 def _number(value: Any, name: str) -> float:
