@@ -111,14 +111,15 @@ class EventLog:
 
     def read(self, *, after: int = 0, limit: int = 10_000) -> list[tuple[int, Event]]:
         """Events with an offset above `after`, in order of offset, at most `limit`."""
-        tail = self._tail  # what was just appended here need not be read back
+        tail, found = self._tail, []  # what was just appended here need not be read back
         if tail and tail[0][0] <= after + 1 <= tail[-1][0]:
             begin = after + 1 - tail[0][0]
-            return tail[begin : begin + limit]
+            found = tail[begin : begin + limit]
         query = f'{SELECT} WHERE "offset" > ? ORDER BY "offset" LIMIT ?'
+        asked = after + len(found), limit - len(found)
         with self._reading() as connection:
-            rows = connection.execute(query, (after, limit)).fetchall() if connection else []
-        return [(row[0], event_of(row[1:])) for row in rows]
+            rows = connection.execute(query, asked).fetchall() if connection else []
+        return [*found, *((row[0], event_of(row[1:])) for row in rows)]
 
     def head(self) -> int:
         """The offset of the last event, 0 in an empty log."""
