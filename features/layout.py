@@ -23,6 +23,7 @@ HOURS_PER_WEEK: Final = 168
 HOUR_MEMORY: Final = 35 * 24  # how long a state remembers which hours it has counted
 MONDAY_SHIFT: Final = 72  # hour 0 of 1970 was a Thursday; slot 0 is Monday 00:00
 POOL: Final = ""  # the key of all keys together, in views that need it; no entity is called so
+MOST_CHANNELS: Final = 255
 NOTHING, DOUBTFUL, SURE = 0, 1, 2  # what an event makes of its hour
 
 Slot = tuple[Decayed, bool]  # the counter, and whether for its doubtful evidence
@@ -93,7 +94,8 @@ def layout_of(view: FeatureView) -> Layout:
     """Compile a view; the same view gives the same object.
 
     Raises:
-        ValueError: A signal counted by the hour is not of the view's activity.
+        ValueError: A signal counted by the hour is not of the view's activity, or there are more
+            channels than a packed state can number.
     """
     slots = tuple(
         (counter, doubtful)
@@ -108,6 +110,9 @@ def layout_of(view: FeatureView) -> Layout:
         if any(_falls(signal, code, doubtful=doubtful) for code in range(len(CODES)))
     )
     _check_hourly(view, slots)
+    if len(channels) > MOST_CHANNELS:
+        problem = f"{view.name}: {len(channels)} first and last times, a packed state holds"
+        raise ValueError(f"{problem} {MOST_CHANNELS}; ask for fewer recencies and tenures")
     spans = [counter.half_life for counter, _ in slots]
     if view.rhythm_half_life is not None:
         spans += [view.rhythm_half_life] * (3 * HOURS_PER_WEEK)

@@ -34,7 +34,7 @@ NameArgument = Annotated[
 
 
 def materialize_command() -> None:
-    """Fold the event log into states and put them online through Feast.
+    """Fold the event log into states and put them online.
 
     Run it once after an import; events that come in through the service are folded in as they
     arrive. Safe to repeat at any time.
