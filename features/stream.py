@@ -6,6 +6,7 @@ several processes take turns, and none can lose or double another's update.
 """
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ LOG: Final = logging.getLogger("opportune.stream")
 PROGRESS: Final = "stream"
 KEY_FIELDS: Final = {RECIPIENT.entity: "recipient_key", CONTENT.entity: "content_id"}
 BATCH: Final = 5_000
+TURN_S: Final = 0.003  # left to the writers of other processes, whom a long log would starve
 AFFINITIES: Final = {
     RECIPIENT.entity: AFFINITY,
     CONTENT.entity: Affinity(AFFINITY.half_life, weights={}),  # items have no tastes
@@ -62,6 +64,8 @@ class Stream:
                     self._apply(entries)
                     self.store.set_progress(PROGRESS, entries[-1][0])
             applied += len(entries)
+            if len(entries) == BATCH:
+                time.sleep(TURN_S)
 
     def _apply(self, entries: list[Entry]) -> None:
         people: dict[str, list[Entry]] = defaultdict(list)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 Decide = Callable[[list[Event], list[Event]], Sequence[Event]]
-_TAIL: Final = 5_000  # events kept in memory: what several callers append before it is folded
+TAIL: Final = 5_000  # events kept in memory: what several callers append before it is folded
 
 
 class EventLog:
@@ -201,7 +201,7 @@ class EventLog:
         """Keep the last events at hand; when others have appended in between, only the new ones."""
         if added:
             follows = self._tail and self._tail[-1][0] + 1 == added[0][0]
-            self._tail = (self._tail + added if follows else added)[-_TAIL:]
+            self._tail = (self._tail + added if follows else added)[-TAIL:]
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:

