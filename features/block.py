@@ -26,6 +26,7 @@ HEAD: Final = np.dtype(
         ("zone_offset_min", "<i2"), ("texts", "<u2"), ("tastes", "<u4"),
     ]
 )  # fmt: skip
+APART: Final = 2**33  # keeps rows apart in one number of row and id: hours and entries are below
 _WORDS: Final = HEADER.size // 8
 Array = NDArray[Any]
 

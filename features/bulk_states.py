@@ -45,8 +45,9 @@ def packed_states(
     table = event_table(events, key=key, layout=layout)
     if len(table.keys) == 0:
         return
-    spine = _newest(events, key, layout).with_row_index("row")
-    profile = _profiles(events, key, spine) if layout.is_person else None
+    log = corrected_log(events).events
+    spine = _newest(log, key, layout).with_row_index("row")
+    profile = _profiles(log, key, spine) if layout.is_person else None
     tastes = None
     if affinity.weights:
         added = affinity_events(events, layout=layout, affinity=affinity)
@@ -121,9 +122,9 @@ def _texts(spine: pl.DataFrame, profile: pl.DataFrame | None, begin: int, end: i
     return ["\x1f".join(words).encode() for words in texts]
 
 
-def _newest(events: pl.LazyFrame, key: str, layout: Layout) -> pl.DataFrame:
+def _newest(log: pl.LazyFrame, key: str, layout: Layout) -> pl.DataFrame:
     """Per key: the moment just after everything is known, the newest offset, the newest zone."""
-    named = corrected_log(events).events.filter(pl.col(key) != "").rename({key: "key"})
+    named = log.filter(pl.col(key) != "").rename({key: "key"})
     if layout.is_pooled:
         named = pl.concat([named, named.with_columns(key=pl.lit(POOL))])
     is_erased = pl.col("type") == EventType.ERASED.value
@@ -143,10 +144,9 @@ def _newest(events: pl.LazyFrame, key: str, layout: Layout) -> pl.DataFrame:
     return newest.join(zones, on="key", how="left").sort("key").collect()
 
 
-def _profiles(events: pl.LazyFrame, key: str, spine: pl.DataFrame) -> pl.DataFrame:
+def _profiles(log: pl.LazyFrame, key: str, spine: pl.DataFrame) -> pl.DataFrame:
     """Of each attribute the newest word and when it was said: row, attribute, told_at, text."""
     parts = []
-    log = corrected_log(events).events
     for attribute, name in enumerate(ATTRIBUTES):
         words = pl.col("properties").str.json_path_match(f"$.{name}")
         words = words.str.replace_all("\x1f", " ", literal=True)

@@ -7,12 +7,12 @@ length of one batch (`rows` x slots), so a batch is a few thousand events at mos
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.block import Block
+from features.block import APART, Block
 from features.decay import NEVER_AT
 from features.definitions.affinity import Affinity
 from features.events.schema import HOUR_US, SECOND_US, Event
@@ -25,7 +25,6 @@ from features.told import told_by
 
 Array = NDArray[Any]
 Entry = tuple[int, int, Event]  # row, log offset, event
-_ROW: Final = 2**33  # apart in a number of (row, id): hours and entries are below it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,10 +155,12 @@ def _tastes(
     weights = np.array([affinity.weights.get(event.type, 0.0) for event in events])
     age_s = (at - head["at"][rows]) / SECOND_US
     amounts = (weights * np.exp2(age_s / affinity.half_life))[shown]
-    number = np.concatenate([old_rows * _ROW + ids, rows[shown] * _ROW + np.array(more, np.int64)])
+    number = np.concatenate(
+        [old_rows * APART + ids, rows[shown] * APART + np.array(more, np.int64)]
+    )
     every, where = np.unique(number, return_inverse=True)
     total = np.bincount(where, weights=np.concatenate([values, amounts]), minlength=len(every))
-    return every // _ROW, every % _ROW, total
+    return every // APART, every % APART, total
 
 
 @lru_cache(maxsize=8)

@@ -3,12 +3,12 @@
 Which hours a state still remembers depends on the order of events, and so it does here.
 """
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.block import Block
+from features.block import APART, Block
 from features.decay import NEVER_AT
 from features.events.schema import HOUR_US
 from features.kinds import MOST_WEEKS
@@ -16,7 +16,6 @@ from features.layout import DOUBTFUL, HOUR_MEMORY, HOURS_PER_WEEK, MONDAY_SHIFT,
 from features.sums import Sums
 
 Array = NDArray[Any]
-_ROW: Final = 2**33  # apart in a number of (row, hour)
 
 
 def placed(
@@ -41,12 +40,12 @@ def placed(
     on_time = _on_time(newest, rows, hours)
     rows, hours, kind = rows[on_time], hours[on_time], kind[on_time]
     np.maximum.at(newest, rows, hours)
-    number = np.concatenate([known_rows * _ROW + known_hours, rows * _ROW + hours])
+    number = np.concatenate([known_rows * APART + known_hours, rows * APART + hours])
     every, where = np.unique(number, return_inverse=True)
     before, after = np.zeros(len(every), np.int64), np.zeros(len(every), np.int64)
     before[where[: len(known_rows)]] = known_kinds
     np.maximum.at(after, where, np.concatenate([known_kinds, kind]))
-    every_rows, every_hours = every // _ROW, every % _ROW
+    every_rows, every_hours = every // APART, every % APART
     for part, amount in ((after, 1.0), (before, -1.0)):  # a sure hour replaces a doubtful one
         for which in (DOUBTFUL, SURE):
             mine = (part == which) & (before != after)
@@ -62,8 +61,8 @@ def _on_time(newest: Array, rows: Array, hours: Array) -> Array:
     begin = np.searchsorted(mine, mine)
     is_first = begin == np.arange(len(mine))
     # The newest hour so far, of the state and of the row's earlier events; rows keep apart.
-    so_far = np.maximum(run, np.maximum(newest[mine], 0)) + mine * _ROW
-    so_far = np.maximum.accumulate(so_far) - mine * _ROW
+    so_far = np.maximum(run, np.maximum(newest[mine], 0)) + mine * APART
+    so_far = np.maximum.accumulate(so_far) - mine * APART
     earlier = np.where(is_first, newest[mine], np.concatenate([[0], so_far[:-1]])[: len(run)])
     found = np.empty(len(rows), np.bool_)
     found[order] = run > earlier - HOUR_MEMORY

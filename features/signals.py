@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from features.events.devices import device_class
+from features.events.devices import Device, device_class
 from features.events.schema import DAY_US, EARLY, Actor, Event, EventType
 
 HUMAN: Final = frozenset({Actor.HUMAN})
@@ -26,15 +26,6 @@ class Weight(StrEnum):
 
     ONE = "one"
     VALUE = "value"  # the event's value; an event without one adds nothing
-
-
-class Device(StrEnum):
-    """What an event was done with. The order is part of the event codes."""
-
-    OTHER = "other"
-    MOBILE = "mobile"
-    TABLET = "tablet"
-    DESKTOP = "desktop"
 
 
 @dataclass(frozen=True, slots=True)

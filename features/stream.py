@@ -95,20 +95,19 @@ class Stream:
         rows: list[Row] = []
         for row, key in enumerate(keys):
             if key in apart:
-                blob = self._one_by_one(view, affinity, key, blobs[row], told[key])
+                blob = self._one_by_one(view, key, blobs[row], told[key])
             else:
                 blob = packed[row]
             rows.append((key, *head_of(blob), blob))
         self.store.put(entity, rows)
 
     def _one_by_one(
-        self, view: FeatureView, affinity: Affinity, key: str, blob: bytes | None,
-        entries: list[Entry],
-    ) -> bytes:  # fmt: skip
+        self, view: FeatureView, key: str, blob: bytes | None, entries: list[Entry]
+    ) -> bytes:
         """A state that is damaged, or whose past changes."""
-        layout = layout_of(view)
+        layout, affinity = layout_of(view), AFFINITIES[view.entity]
         last = max((o for o, e in entries if e.type in CORRECTING), default=0)
-        state = self._state(view, affinity, key, blob)
+        state = self._state(view, key, blob)
         if view is RECIPIENT and last > state.seen:
             history = self.log.history("recipient_key", key, until=last)
             state = refolded(history, layout=layout, affinity=affinity)
@@ -131,7 +130,7 @@ class Stream:
                 state.recount(event, now, layout=layout_of(view))
         state.seen = max(state.seen, offset)
 
-    def _state(self, view: FeatureView, affinity: Affinity, key: str, blob: bytes | None) -> State:
+    def _state(self, view: FeatureView, key: str, blob: bytes | None) -> State:
         """The stored state; a damaged one is made again from the log."""
         layout = layout_of(view)
         if blob is None:
@@ -141,7 +140,8 @@ class Stream:
         except StateUnreadableError as error:
             LOG.warning("a state of %s is made again from the log: %s", view.entity, error)
         until = self.store.progress(PROGRESS)
-        return refolded(self._history(view, key, until), layout=layout, affinity=affinity)
+        history = self._history(view, key, until)
+        return refolded(history, layout=layout, affinity=AFFINITIES[view.entity])
 
     def _history(self, view: FeatureView, key: str, until: int) -> Iterator[Entry]:
         if key != POOL:

@@ -14,6 +14,7 @@ import polars as pl
 from features.events.actor_rules import by_recipient, findings
 from features.events.actors import LABELLED, ActorReason, Finding, corrected, relabelled, standing
 from features.events.actors import Standing as Now
+from features.events.database import texts_of
 from features.events.intake import MAIL, Intake, Revision
 from features.events.log import EventLog
 from features.events.schema import ACTORS, TYPES, Event
@@ -150,8 +151,8 @@ def _events(rows: pl.LazyFrame, *, concerned: pl.LazyFrame | None = None) -> Ite
 
 def _event(row: dict[str, Any]) -> Event:
     row["type"], row["actor"] = TYPES[row["type"]], ACTORS[row["actor"]]
-    reasons, properties = row["actor_reasons"], row["properties"]
-    row["actor_reasons"] = () if reasons == "[]" else tuple(orjson.loads(reasons))
+    properties = row["properties"]
+    row["actor_reasons"] = texts_of(row["actor_reasons"])
     row["properties"] = {} if properties == "{}" else orjson.loads(properties)
     return Event(**row)
 

@@ -1,7 +1,6 @@
 """What every test shares: repeatable hypothesis runs, data beside the project, bundles, a world."""
 
 import fcntl
-import importlib.util
 import json
 import os
 import shutil
@@ -162,13 +161,9 @@ def redis_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def serving_image(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The Dockerfile's target `serving` with its packages installed; see test_dockerfile."""
-    file = Path(__file__).with_name("test_dockerfile.py")
-    spec = importlib.util.spec_from_file_location("dockerfile_replay", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    replay = module.Replay(tmp_path_factory.mktemp("serving"))
+    from tests.test_dockerfile import Replay  # noqa: PLC0415  only who asks pays for it
+
+    replay = Replay(tmp_path_factory.mktemp("serving"))
     replay.replay("serving")
     return replay
 

@@ -17,7 +17,11 @@ _CLICKED = pl.col("type") == EventType.CLICKED.value
 
 def human(events: pl.LazyFrame) -> pl.LazyFrame:
     """The events of people under their newest labels; doubtful ones if nothing contradicts them."""
-    told = as_labelled(events)
+    return sure(as_labelled(events))
+
+
+def sure(told: pl.LazyFrame) -> pl.LazyFrame:
+    """The same of a log that is under its newest labels already."""
     scanned = told.filter(_CLICKED, pl.col("actor") == Actor.MACHINE.value)
     is_early = _CLICKED & pl.col("actor_reasons").str.contains(f'"{EARLY}"', literal=True)
     marked = told.filter(IS_HUMAN).join(

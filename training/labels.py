@@ -14,7 +14,7 @@ from features.coding import as_labelled
 from features.definitions.recipient import ENGAGED
 from features.events.schema import DAY_US, EventType
 from features.layout import HOURS_PER_WEEK, MONDAY_SHIFT
-from training.evidence import human, prefetched
+from training.evidence import human, prefetched, sure
 
 HOUR_US: Final = DAY_US // 24
 OPTED_OUT: Final = (EventType.UNSUBSCRIBED.value, EventType.COMPLAINED.value)
@@ -115,7 +115,8 @@ def mails_engaged(events: pl.LazyFrame, *, window_us: int) -> pl.DataFrame:
     machine open, or one of nobody knows whom, are left out: whether they read is not to be seen.
     """
     offset_us = pl.col("utc_offset_min").fill_null(0).cast(pl.Int64) * 60_000_000
-    hidden = prefetched(as_labelled(events))
+    events = as_labelled(events)
+    hidden = prefetched(events)
     mails = (
         events.filter(pl.col("type") == EventType.DELIVERED.value)
         .select(
@@ -128,7 +129,7 @@ def mails_engaged(events: pl.LazyFrame, *, window_us: int) -> pl.DataFrame:
         .join(hidden.select("recipient_key").unique(), on="recipient_key", how="anti")
     )
     answers = (
-        human(events)
+        sure(events)
         .filter(pl.col("type").is_in(["opened", "clicked"]), pl.col("message_key") != "")
         .group_by("message_key")
         .agg(pl.col("occurred_at").min().alias("answered_at"))

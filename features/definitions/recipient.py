@@ -1,5 +1,6 @@
 """Recipient features: how often, how recently and how eagerly one person engages."""
 
+from features.events.devices import Device
 from features.events.schema import Actor
 from features.events.schema import EventType as E
 from features.kinds import (
@@ -17,7 +18,7 @@ from features.kinds import (
     Velocity,
     WeeksActive,
 )
-from features.signals import ANYONE, Device, Signal, Weight
+from features.signals import ANYONE, Signal, Weight
 from features.spec import FeatureView
 
 # Machines. One of them makes a recipient's opens, or clicks soon after delivery, say nothing.

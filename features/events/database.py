@@ -193,13 +193,14 @@ def event_of(row: tuple[Any, ...]) -> Event:
      provider, schema_version, properties) = row  # fmt: skip
     return Event(
         event_id, TYPES[kind], recipient_key, occurred_at, received_at, send_id, message_key,
-        content_id, _texts(topics), url, math.nan if value is None else value, currency, channel,
-        utc_offset_min, timezone, device, ACTORS[actor], _texts(reasons), provider,
+        content_id, texts_of(topics), url, math.nan if value is None else value, currency, channel,
+        utc_offset_min, timezone, device, ACTORS[actor], texts_of(reasons), provider,
         schema_version, orjson.loads(properties) if properties != "{}" else {},
     )  # fmt: skip
 
 
-def _texts(stored: str) -> tuple[str, ...]:
+def texts_of(stored: str) -> tuple[str, ...]:
+    """The texts of a stored list."""
     return () if stored == "[]" else tuple(orjson.loads(stored))
 
 

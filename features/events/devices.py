@@ -5,23 +5,30 @@ desktop; an image proxy hides the device, which is then `other`.
 """
 
 import re
+from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
-MOBILE: Final = "mobile"
-TABLET: Final = "tablet"
-DESKTOP: Final = "desktop"
-OTHER: Final = "other"
+
+class Device(StrEnum):
+    """What an event was done with. The order is part of the event codes."""
+
+    OTHER = "other"
+    MOBILE = "mobile"
+    TABLET = "tablet"
+    DESKTOP = "desktop"
+
 
 # The first that is found decides.
 _MARKS: Final = tuple(
     (re.compile(pattern, re.IGNORECASE), found)
     for pattern, found in (
-        (r"imageproxy|mailproxy|smart-?tv|crkey|appletv|playstation|xbox", OTHER),
-        (r"ipad|tablet|kindle|silk/|playbook", TABLET),
-        (r"iphone|ipod|mobile|phone|handset|outlook-android|dalvik|opera mini", MOBILE),
-        (r"android", TABLET),  # a phone's browser would also have said `Mobile`
-        (r"windows|macintosh|mac os x|x11|cros |linux|\b(desktop|computer|laptop|pc)\b", DESKTOP),
+        (r"imageproxy|mailproxy|smart-?tv|crkey|appletv|playstation|xbox", Device.OTHER),
+        (r"ipad|tablet|kindle|silk/|playbook", Device.TABLET),
+        (r"iphone|ipod|mobile|phone|handset|outlook-android|dalvik|opera mini", Device.MOBILE),
+        (r"android", Device.TABLET),  # a phone's browser would also have said `Mobile`
+        (r"windows|macintosh|mac os x|x11|cros |linux", Device.DESKTOP),
+        (r"\b(desktop|computer|laptop|pc)\b", Device.DESKTOP),
     )
 )
 
@@ -35,4 +42,4 @@ def device_class(text: str) -> str:
     >>> device_class("Tablet"), device_class("Mozilla/5.0"), device_class("")
     ('tablet', 'other', 'other')
     """
-    return next((found for mark, found in _MARKS if mark.search(text)), OTHER)
+    return next((found for mark, found in _MARKS if mark.search(text)), Device.OTHER).value

@@ -1,8 +1,6 @@
 """From a delivery to durable events: counted once, nothing lost, no address kept, never a crash."""
 
-import importlib.util
 import json
-import sys
 import time
 from dataclasses import replace
 from http.client import BadStatusLine, InvalidURL
@@ -22,6 +20,7 @@ from features.events.log import EventLog
 from features.events.quarantine import Quarantine
 from features.events.schema import EventType
 from serving.webhooks import Certificates, Taken, Webhooks, over_https
+from tests.features.esp import deliveries
 
 ONE = {
     "sendgrid": "click", "ses": "click", "mailgun": "clicked", "postmark": "click",
@@ -35,22 +34,9 @@ UNKNOWN = {
 FUZZ = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def loaded() -> ModuleType:
-    """How deliveries are made and signed; tests are no package, so it is loaded by its path."""
-    name = "opportune_test_deliveries"
-    if name not in sys.modules:
-        file = Path(__file__).parents[1] / "features" / "esp" / "deliveries.py"
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
 @pytest.fixture(scope="session")
 def esp() -> ModuleType:
-    return loaded()
+    return deliveries
 
 
 @pytest.fixture(scope="session")

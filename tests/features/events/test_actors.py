@@ -1,6 +1,5 @@
 """Labels: what each rule says of the edge cases, and what all rules say of the known scenarios."""
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from features.events.devices import device_class
 from features.events.intake import labelled
 from features.events.schema import EARLY, SECOND_US, Actor, Event
 from features.events.schema import EventType as E
+from tests.features.events import actor_scenarios as known
 
 REPOSITORY = Path(__file__).parents[3]
 AT = 1_760_000_000 * SECOND_US
@@ -35,17 +35,6 @@ LABELS = st.builds(
     st.lists(st.sampled_from([*ActorReason, "theirs", "sg_machine_open"]), unique=True).map(tuple),
 )
 REASONS = st.lists(st.sampled_from([r for r in ActorReason if r is not ActorReason.CONFIRMED]))
-
-
-def scenarios():
-    file = Path(__file__).with_name("actor_scenarios.py")
-    spec = importlib.util.spec_from_file_location("opportune_actor_scenarios", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-KNOWN = scenarios()
 
 
 def event(name, kind, seconds, **more):
@@ -62,10 +51,10 @@ def reasons(*events):
 
 
 def test_the_page_and_the_fixtures_are_the_generated_ones():
-    assert (REPOSITORY / "docs/actors.md").read_text() == page(KNOWN.FOLDER)
-    for name in KNOWN.FILES:
-        assert (KNOWN.FOLDER / f"{name}.ndjson").read_text() == KNOWN.text_of(name)
-    assert {file.stem for file in KNOWN.FOLDER.glob("*.ndjson")} == set(KNOWN.FILES)
+    assert (REPOSITORY / "docs/actors.md").read_text() == page(known.FOLDER)
+    for name in known.FILES:
+        assert (known.FOLDER / f"{name}.ndjson").read_text() == known.text_of(name)
+    assert {file.stem for file in known.FOLDER.glob("*.ndjson")} == set(known.FILES)
 
 
 def test_the_page_explains_every_reason():
@@ -75,7 +64,7 @@ def test_the_page_explains_every_reason():
 
 def test_every_machine_that_says_or_shows_it_is_caught():
     """The floor under the page: these must stay right whatever else changes."""
-    found = judged(KNOWN.FOLDER)
+    found = judged(known.FOLDER)
     sure = {
         "says_its_name", "follows_every_link_at_once", "flagged_by_mailgun",
         "fetches_a_whole_mailbox", "scanner_unsubscribes",
@@ -201,12 +190,12 @@ def test_a_provider_s_own_flags_stay_as_given(label):
 @pytest.mark.parametrize(
     ("agent", "kind"),
     [
-        *((agent, Agent.PERSON) for agent in KNOWN.PEOPLE),
-        *((agent, Agent.SCANNER) for agent in KNOWN.NAMED_SCANNERS),
-        (KNOWN.APPLE, Agent.PRIVACY_PROXY),
-        (KNOWN.GMAIL, Agent.IMAGE_PROXY),
-        (KNOWN.GMAIL_AHEAD, Agent.IMAGE_PROXY),
-        (KNOWN.YAHOO, Agent.IMAGE_PROXY),
+        *((agent, Agent.PERSON) for agent in known.PEOPLE),
+        *((agent, Agent.SCANNER) for agent in known.NAMED_SCANNERS),
+        (known.APPLE, Agent.PRIVACY_PROXY),
+        (known.GMAIL, Agent.IMAGE_PROXY),
+        (known.GMAIL_AHEAD, Agent.IMAGE_PROXY),
+        (known.YAHOO, Agent.IMAGE_PROXY),
         ("Outlook-iOS/731.4827043.prod.iphone (4.2402.1)", Agent.PERSON),
         ("Mozilla/5.0 (Linux; Android 10; Cubot_P40) AppleWebKit/537.36", Agent.PERSON),
         ("mobile", Agent.PERSON),
@@ -220,12 +209,12 @@ def test_an_agent_is_what_its_maker_says(agent, kind):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (KNOWN.IPHONE, "mobile"), (KNOWN.PIXEL, "mobile"), (KNOWN.CUBOT, "mobile"),
-        (KNOWN.INSTAGRAM, "mobile"), (KNOWN.IPAD, "tablet"), (KNOWN.CHROME, "desktop"),
-        (KNOWN.MAC, "desktop"), (KNOWN.FIREFOX, "desktop"), (KNOWN.OUTLOOK, "desktop"),
+        (known.IPHONE, "mobile"), (known.PIXEL, "mobile"), (known.CUBOT, "mobile"),
+        (known.INSTAGRAM, "mobile"), (known.IPAD, "tablet"), (known.CHROME, "desktop"),
+        (known.MAC, "desktop"), (known.FIREFOX, "desktop"), (known.OUTLOOK, "desktop"),
         ("Mozilla/5.0 (Linux; Android 13; SM-X700) Chrome/120.0.0.0 Safari/537.36", "tablet"),
         ("Outlook-Android/2.0", "mobile"), ("Outlook-iOS/731.prod.iphone (4.2402.1)", "mobile"),
-        (KNOWN.GMAIL, "other"), (KNOWN.YAHOO, "other"), (KNOWN.APPLE, "other"), ("curl/8", "other"),
+        (known.GMAIL, "other"), (known.YAHOO, "other"), (known.APPLE, "other"), ("curl/8", "other"),
         ("mobile", "mobile"), ("Mobile", "mobile"), ("desktop", "desktop"), ("PC", "desktop"),
         ("Tablet", "tablet"), ("smartphone", "mobile"), ("unknown", "other"), ("", "other"),
     ],
