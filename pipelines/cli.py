@@ -22,6 +22,7 @@ from pipelines.model_commands import (
     retrain_command,
     rollback_command,
 )
+from pipelines.policy_commands import evaluate_policy_command
 from pipelines.run_commands import (
     check_command,
     demo_command,
@@ -131,6 +132,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "rollback": rollback_command,
     "models": models_command,
     "relabel": relabel_command,
+    "evaluate-policy": evaluate_policy_command,
     "check": check_command,
     "serve": serve_command,
     "ui": ui_command,
