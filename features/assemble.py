@@ -22,8 +22,12 @@ from features.signals import DOUBT_US
 from features.spec import FeatureView
 from features.state import State
 
-ROWS: Final = 1_024  # made at a time: what they take stays in the cache
+# Rows made at a time: what they take stays in the cache. No power of two, because columns that
+# far apart would share a few lines of it.
+ROWS: Final = 500
 VELOCITY_FLOOR: Final = 1e-4  # events a day added to both rates of a velocity
+
+_ONE: Final = np.uint64(1)
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
@@ -48,7 +52,7 @@ class Reading:
     bits: NDArray[np.uint64]
     week: Times
 
-    def part(self, rows: slice) -> "Reading":
+    def part(self, rows: slice | Times) -> "Reading":
         """Some of the rows."""
         return Reading(
             self.at[rows], self.values[rows], self.last[rows], self.first[rows],
@@ -94,35 +98,38 @@ def matrix(reading: Reading, view: FeatureView, pool: Reading | None = None) -> 
     for begin in range(0, len(out), ROWS):
         rows = slice(begin, begin + ROWS)
         together = pool if pool is None or len(pool.at) == 1 else pool.part(rows)
-        out[rows] = _features(reading.part(rows), plan, together)
+        out[rows] = _features(reading.part(rows), plan, together).T
     return out
 
 
-def _features(reading: Reading, plan: Plan, pool: Reading | None) -> Floats:
-    is_sound = ~_is_void(reading, plan)
-    values = _counted(reading, plan, is_sound)
-    last = _newest(reading, plan, is_sound)
-    first = _oldest(reading, plan, is_sound)
-    since_last = _days(reading.at, last, NEVER_AT)
-    since_first = _days(reading.at, first, -NEVER_AT)
-    out = np.empty((len(reading.at), plan.n_features))
-    out[:, plan.decayed_to] = values[:, plan.decayed]
-    out[:, plan.pace_to] = values[:, plan.pace] * plan.pace_scale
-    out[:, plan.rate_to] = _rates(values, plan, pool)
-    fast = values[:, plan.fast] / plan.fast_days
-    slow = values[:, plan.slow] / plan.slow_days
-    out[:, plan.velocity_to] = np.log(
-        np.maximum(fast + VELOCITY_FLOOR, VELOCITY_FLOOR)
-        / np.maximum(slow + VELOCITY_FLOOR, VELOCITY_FLOOR)
-    )
-    out[:, plan.recency_to] = since_last[:, plan.recency]
-    out[:, plan.tenure_to] = since_first[:, plan.tenure]
-    count = values[:, plan.gap_total] - 1.0
-    span = since_first[:, plan.gap] - since_last[:, plan.gap]
-    out[:, plan.gap_to] = np.where(count > 0.5, span / np.where(count > 0.5, count, 1.0), np.nan)
-    age = since_last[:, plan.begun]
-    is_of_age = (age >= plan.pending_after) & (age <= plan.pending_days)
-    out[:, plan.pending_to] = (last[:, plan.begun] > last[:, plan.finished]) & is_of_age
+def _features(reading: Reading, plan: Plan, pool: Reading | None) -> NDArray[np.float32]:
+    """The features of some rows, shape (n_features, n): a feature's values stand together."""
+    last = np.ascontiguousarray(reading.last.T)
+    is_sound = ~_is_void(reading.at, last, plan)
+    values = _counted(reading.values, plan, is_sound)
+    newest = _newest(last, plan, is_sound)
+    since_last = _days(reading.at, newest, NEVER_AT)
+    out = np.empty((plan.n_features, len(reading.at)), np.float32)
+    out[plan.decayed_to] = values[plan.decayed]
+    out[plan.recency_to] = since_last[plan.recency]
+    if plan.reads_ratios:
+        out[plan.pace_to] = values[plan.pace] * plan.pace_scale
+        out[plan.rate_to] = _rates(values, plan, pool)
+        out[plan.velocity_to] = np.log(
+            np.maximum(values[plan.fast] / plan.fast_days + VELOCITY_FLOOR, VELOCITY_FLOOR)
+            / np.maximum(values[plan.slow] / plan.slow_days + VELOCITY_FLOOR, VELOCITY_FLOOR)
+        )
+    if plan.reads_first:
+        first = _oldest(np.ascontiguousarray(reading.first.T), plan, is_sound)
+        since_first = _days(reading.at, first, -NEVER_AT)
+        out[plan.tenure_to] = since_first[plan.tenure]
+        gaps = values[plan.gap_total] - 1.0
+        span = since_first[plan.gap] - since_last[plan.gap]
+        out[plan.gap_to] = np.where(gaps > 0.5, span / np.where(gaps > 0.5, gaps, 1.0), np.nan)
+    if plan.reads_pending:
+        age = since_last[plan.begun]
+        is_of_age = (age >= plan.pending_after) & (age <= plan.pending_days)
+        out[plan.pending_to] = (newest[plan.begun] > newest[plan.finished]) & is_of_age
     if plan.reads_weeks:
         _write_weeks(out, reading, plan, is_sound)
     return out
@@ -131,7 +138,7 @@ def _features(reading: Reading, plan: Plan, pool: Reading | None) -> Floats:
 def rhythm(reading: Reading, layout: Layout) -> NDArray[np.float32]:
     """Hour-of-week activity, shape (n, 168), Monday 00 of the local clock first."""
     plan, weeks = plan_of(layout.view), reading.values[:, layout.n_counters :]
-    is_sound = ~_is_void(reading, plan)[:, plan.active_doubt]
+    is_sound = ~_is_void(reading.at, reading.last.T, plan)[plan.active_doubt]
     sure, doubtful = weeks[:, :HOURS_PER_WEEK], weeks[:, HOURS_PER_WEEK : 2 * HOURS_PER_WEEK]
     return np.asarray(sure + doubtful * is_sound[:, None]).astype(np.float32)
 
@@ -142,77 +149,74 @@ def exposure(reading: Reading, layout: Layout) -> NDArray[np.float32]:
     return reading.values[:, begin:].astype(np.float32)
 
 
-def _is_void(reading: Reading, plan: Plan) -> NDArray[np.bool_]:
-    """Whether doubt voids doubtful evidence, shape (n, n_doubts); doubt 0 is none."""
-    recent = reading.at[:, None] - reading.last <= DOUBT_US
-    void = np.zeros((len(reading.at), len(plan.doubts)), np.bool_)
+def _is_void(at: Times, last: Times, plan: Plan) -> NDArray[np.bool_]:
+    """Whether doubt voids doubtful evidence, shape (n_doubts, n); doubt 0 is none."""
+    void = np.zeros((len(plan.doubts), len(at)), np.bool_)
     for number, channels in enumerate(plan.doubts):
-        if len(channels):
-            void[:, number] = recent[:, channels].any(axis=1)
+        if channels:
+            void[number] = (at - last[list(channels)] <= DOUBT_US).any(axis=0)
     return void
 
 
-def _counted(reading: Reading, plan: Plan, is_sound: NDArray[np.bool_]) -> Floats:
-    """Sure and sound evidence of each counter, shape (n, number of counters)."""
-    counted = np.zeros((len(reading.at), plan.n_counters))
-    counted[:, plan.sure_to] = reading.values[:, plan.sure_from]
-    doubtful = reading.values[:, plan.doubtful_from] * is_sound[:, plan.doubtful_by]
-    counted[:, plan.doubtful_to] += doubtful
+def _counted(values: Floats, plan: Plan, is_sound: NDArray[np.bool_]) -> Floats:
+    """Sure and sound evidence of each counter, shape (number of counters, n)."""
+    slots = np.ascontiguousarray(values[:, : plan.n_slots].T)
+    if plan.is_plain:
+        return slots
+    counted = np.zeros((plan.n_counters, len(values)))
+    counted[plan.sure_to] = slots[plan.sure_from]
+    counted[plan.doubtful_to] += slots[plan.doubtful_from] * is_sound[plan.doubtful_by]
     return counted
 
 
-def _newest(reading: Reading, plan: Plan, is_sound: NDArray[np.bool_]) -> Times:
-    newest = np.full((len(reading.at), plan.n_signals), NEVER_AT, np.int64)
-    newest[:, plan.seen_to] = reading.last[:, plan.seen_from]
-    maybe = np.where(is_sound[:, plan.maybe_by], reading.last[:, plan.maybe_from], NEVER_AT)
-    newest[:, plan.maybe_to] = np.maximum(newest[:, plan.maybe_to], maybe)
+def _newest(last: Times, plan: Plan, is_sound: NDArray[np.bool_]) -> Times:
+    """Of each signal the newest sure or sound time, shape (n_signals, n), from the channels'."""
+    newest = np.full((plan.n_signals, last.shape[1]), NEVER_AT, np.int64)
+    newest[plan.seen_to] = last[plan.seen_from]
+    maybe = np.where(is_sound[plan.maybe_by], last[plan.maybe_from], NEVER_AT)
+    newest[plan.maybe_to] = np.maximum(newest[plan.maybe_to], maybe)
     return newest
 
 
-def _oldest(reading: Reading, plan: Plan, is_sound: NDArray[np.bool_]) -> Times:
-    oldest = np.full((len(reading.at), plan.n_signals), -NEVER_AT, np.int64)
-    oldest[:, plan.seen_to] = reading.first[:, plan.seen_from]
-    maybe = np.where(is_sound[:, plan.maybe_by], reading.first[:, plan.maybe_from], -NEVER_AT)
-    oldest[:, plan.maybe_to] = np.minimum(oldest[:, plan.maybe_to], maybe)
+def _oldest(first: Times, plan: Plan, is_sound: NDArray[np.bool_]) -> Times:
+    oldest = np.full((plan.n_signals, first.shape[1]), -NEVER_AT, np.int64)
+    oldest[plan.seen_to] = first[plan.seen_from]
+    maybe = np.where(is_sound[plan.maybe_by], first[plan.maybe_from], -NEVER_AT)
+    oldest[plan.maybe_to] = np.minimum(oldest[plan.maybe_to], maybe)
     return oldest
 
 
 def _rates(values: Floats, plan: Plan, pool: Reading | None) -> Floats:
-    prior = np.broadcast_to(plan.rate_prior, (len(values), len(plan.rate_prior)))
-    weight = plan.rate_weight
+    prior, weight = plan.rate_prior, plan.rate_weight
     if plan.is_pooled.any() and pool is not None:
-        whole = _counted(pool, plan, ~_is_void(pool, plan))
-        top, bottom = whole[:, plan.rate_top], whole[:, plan.rate_bottom]
-        empirical = (top + plan.rate_prior * weight) / (bottom + weight)
-        prior = np.where(plan.is_pooled, empirical, prior)
-    rates = (values[:, plan.rate_top] + prior * weight) / (values[:, plan.rate_bottom] + weight)
+        whole = _counted(pool.values, plan, ~_is_void(pool.at, pool.last.T, plan))
+        top, bottom = whole[plan.rate_top], whole[plan.rate_bottom]
+        prior = np.where(plan.is_pooled, (top + prior * weight) / (bottom + weight), prior)
+    rates = (values[plan.rate_top] + prior * weight) / (values[plan.rate_bottom] + weight)
     return np.asarray(rates)
 
 
-def _write_weeks(out: Floats, reading: Reading, plan: Plan, is_sound: NDArray[np.bool_]) -> None:
+def _write_weeks(
+    out: NDArray[np.float32], reading: Reading, plan: Plan, is_sound: NDArray[np.bool_]
+) -> None:
     """Streaks and numbers of active weeks, counted back from the week of the moment."""
     now = (reading.at // HOUR_US + MONDAY_SHIFT) // HOURS_PER_WEEK
-    active = np.zeros((len(reading.at), MOST_WEEKS), np.bool_)  # column i: i weeks ago
-    sound = np.stack([is_sound[:, plan.active_doubt], np.ones(len(now), np.bool_)], axis=1)
-    ages = np.arange(MOST_WEEKS)
+    sound = is_sound[plan.active_doubt], np.ones(len(now), np.bool_)
+    active = np.zeros(len(now), np.uint64)  # bit i: i weeks ago
     for which in range(2):
+        bits, ago = reading.bits[:, which], now - reading.week[:, which]
+        far = np.minimum(np.abs(ago), MOST_WEEKS - 1).astype(np.uint64)
+        seen = np.where(ago >= 0, bits << far, bits >> far)
+        seen[np.abs(ago) >= MOST_WEEKS] = 0
         # A clock ahead of UTC may already be in next week: that week counts as this one.
-        bit = ages[None, :] - (now - reading.week[:, which])[:, None]
-        is_kept = (bit >= 0) & (bit < MOST_WEEKS)
-        bits = reading.bits[:, which][:, None] >> np.where(is_kept, bit, 0).astype(np.uint64)
-        active |= is_kept & ((bits & np.uint64(1)) == 1) & sound[:, which, None]
-        ahead = (reading.week[:, which] > now) & sound[:, which]
-        active[:, 0] |= ahead & ((reading.bits[:, which] & np.uint64(1)) == 1)
-    this_week = active[:, 0].copy()
-    active[:, 0] = True  # this week may still bring some: a run up to last week goes on
-    run = np.cumprod(active, axis=1).sum(axis=1) - 1 + this_week
-    active[:, 0] = this_week
-    out[:, plan.streak_to] = run[:, None]
-    counts = np.cumsum(active, axis=1)
-    out[:, plan.weeks_to] = counts[:, plan.weeks_back - 1]
+        seen |= np.where(ago < 0, bits & _ONE, 0)
+        active |= np.where(sound[which], seen, 0)
+    # This week may still bring some: a run up to last week goes on.
+    gap = ~(active | _ONE)
+    run = np.bitwise_count((gap & -gap) - _ONE).astype(np.int64) - 1 + (active & _ONE == 1)
+    out[plan.streak_to] = run
+    out[plan.weeks_to] = np.bitwise_count(active & plan.weeks_back)
 
 
 def _days(at: Times, moments: Times, never: int) -> Floats:
-    days = (at[:, None] - moments) / DAY_US
-    days[moments == never] = math.nan
-    return days
+    return np.where(moments == never, math.nan, (at - moments) / DAY_US)

@@ -19,6 +19,8 @@ from features.layout import DOUBTFUL, HOUR_MEMORY, HOURS_PER_WEEK, MONDAY_SHIFT,
 _NEVER = NEVER_AT
 _PER_US = 1.0 / SECOND_US
 _MINUTE_US = 60 * SECOND_US
+_FEW = 1_024
+_ODD = np.uint64(0x9E3779B97F4A7C15)  # spreads whatever differs into the upper half
 
 Array = NDArray[Any]
 
@@ -61,34 +63,110 @@ def tables_of(layout: Layout, *, with_weeks: bool = True) -> tuple[Array, ...]:
     )
 
 
-@njit(cache=True, nogil=True)
-def counting_order(key: Array, n_keys: int) -> Array:
-    """The stable order by key, shape (n,): one pass to count and one to place, no sort.
+def distinct(pairs: Array) -> tuple[Array, Array]:
+    """Number pairs of 64-bit words by their first appearance: one pass, one probe a pair.
 
     Args:
-        key: Numbers from 0 to n_keys - 1, shape (n,).
+        pairs: Shape (n, 2), uint64.
+
+    Returns:
+        The number of each pair, uint32 of shape (n,), and where each number stands first.
     """
-    start = np.zeros(n_keys + 1, np.int64)
-    for i in range(key.shape[0]):
-        start[key[i] + 1] += 1
-    for k in range(n_keys):
-        start[k + 1] += start[k]
-    order = np.empty(key.shape[0], np.int64)
-    for i in range(key.shape[0]):
-        order[start[key[i]]] = i
-        start[key[i]] += 1
-    return order
+    number = np.empty(len(pairs), np.uint32)
+    first, seen = np.empty(_FEW, np.int64), np.empty((_FEW, 2), np.uint64)
+    done, found = 0, 0
+    while True:
+        places = np.full(4 * len(first), -1, np.int32)
+        done, found = _number(pairs, number, done, (first, seen, found), places)
+        if done == len(pairs):
+            return number, first[:found]
+        first, seen = np.resize(first, 8 * len(first)), np.resize(seen, (8 * len(seen), 2))
+
+
+@njit(cache=True, nogil=True)
+def _number(
+    pairs: Array, number: Array, begin: int, known: tuple[Array, Array, int], places: Array
+) -> tuple[int, int]:
+    """Number pairs from `begin` on until one is new and there is no room; where and how many."""
+    first, seen, found = known
+    for j in range(found):
+        places[_place_of(seen[j, 0], seen[j, 1], seen, places)] = j
+    n, i = pairs.shape[0], begin
+    while i < n:
+        a, b = pairs[i, 0], pairs[i, 1]
+        place = _place_of(a, b, seen, places)
+        if places[place] < 0:
+            if found == first.shape[0]:
+                return i, found
+            places[place], first[found] = found, i
+            seen[found, 0], seen[found, 1] = a, b
+            found += 1
+        mine = places[place]
+        while i < n and pairs[i, 0] == a and pairs[i, 1] == b:  # most columns have long runs
+            number[i] = mine
+            i += 1
+    return n, found
 
 
 @njit(cache=True)
-def _faded(age_us: int, spans: Array, span_of: Array, sums: Array, out: Array) -> None:
-    """The sums after some time, into `out`: one power per half-life, not one per slot."""
-    factors = np.empty(spans.shape[0])
+def _place_of(a: Any, b: Any, seen: Array, places: Array) -> Any:
+    """Where a pair's number stands in an open-addressed table, or is to stand."""
+    half, mask = np.uint64(32), places.shape[0] - 1
+    mixed = (a ^ (b * _ODD)) * _ODD
+    mixed = (mixed ^ (mixed >> half)) * _ODD
+    place = np.int64(mixed >> half) & mask
+    while places[place] >= 0 and (seen[places[place], 0] != a or seen[places[place], 1] != b):
+        place = (place + 1) & mask
+    return place
+
+
+@njit(cache=True, nogil=True)
+def add_taken(values: Array, number: Array, out: Array) -> None:
+    """Add to each place of `out` the value of its number."""
+    for i in range(number.shape[0]):
+        out[i] += values[number[i]]
+
+
+@njit(cache=True, nogil=True)
+def count(number: Array, start: Array) -> None:
+    """Add the events of key k to `start[k + 2]`."""
+    for i in range(number.shape[0]):
+        start[number[i] + 2] += 1
+
+
+@njit(cache=True, nogil=True)
+def place(columns: Any, row: int, events: Array, start: Array) -> None:
+    """Each event at the next place of its key; in the end `start` has the begin of every key."""
+    number, occurred, received, value, code, offset_min = columns
+    for i in range(number.shape[0]):
+        next_one = start[number[i] + 1]
+        start[number[i] + 1] = next_one + 1
+        event = events[next_one]
+        event["known_at"] = max(occurred[i], received[i])
+        event["occurred_at"] = occurred[i]
+        event["value"] = value[i]
+        event["row"] = row + i
+        event["code"] = code[i]
+        event["utc_offset_min"] = offset_min[i]
+
+
+@njit(cache=True, nogil=True)
+def put_in_order(events: Array, start: Array) -> None:
+    """Sort the events of each key by when they were known; most keys are so already."""
+    known = events["known_at"]
+    for k in range(start.shape[0] - 2):
+        for i in range(start[k] + 1, start[k + 1]):
+            if known[i] < known[i - 1]:
+                run = events[start[k] : start[k + 1]]
+                run[:] = run[np.argsort(run["known_at"], kind="mergesort")]
+                break
+
+
+@njit(cache=True)
+def _faded(age_us: int, spans: Array, factors: Array) -> None:
+    """What is left of a sum after some time: one power per half-life, not one per slot."""
     for span in range(spans.shape[0]):
         factors[span] = np.exp2(-(age_us * _PER_US) / spans[span])
-    for slot in range(out.shape[0]):
-        value = sums[slot] * factors[span_of[slot]]
-        out[slot] = value if abs(value) >= FLOOR else 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -100,15 +178,16 @@ def scan(events: Any, tables: Any, rows: Any, out: Any) -> None:  # noqa: C901, 
     `HOUR_MEMORY` places, which forgets exactly what a state forgets.
 
     Args:
-        events: Six arrays of shape (n_events,), sorted by (key, known_at): key int64,
-            known_at, occurred_at int64, code uint16, value float64, UTC offset in minutes int16.
+        events: Of `records.placed`: the records and the begin of each key.
         tables: Of `tables_of`.
         rows: Three int64 arrays of shape (n_rows,), sorted by (key, moment): key, moment (a
             row sees the events with known_at before it) and its place in `out`.
         out: values (n_rows, n_slots) as of the moment, last and first (n_rows, n_channels),
             the bits of the weeks uint64 and the newest week int64, both (n_rows, 2).
     """
-    key, known, occurred, code, value, offset_min = events
+    told, start = events
+    known, occurred, code = told["known_at"], told["occurred_at"], told["code"]
+    value, offset_min = told["value"], told["utc_offset_min"]
     half_lives, slot_start, slots, by_value, channel_start, channels, hour_kind = tables[:7]
     is_exposure, doubtful_slots, sure_slots, limits, spans, span_of = tables[7:]
     row_key, row_at, place = rows
@@ -116,7 +195,7 @@ def scan(events: Any, tables: Any, rows: Any, out: Any) -> None:  # noqa: C901, 
     rhythm, renorm_us = limits[0], limits[1]
     per_slot = 1.0 / half_lives
     n_slots, n_channels = values.shape[1], lasts.shape[1]
-    sums = np.zeros(n_slots)
+    sums, factors = np.zeros(n_slots), np.empty(spans.shape[0])
     last = np.full(n_channels, _NEVER, np.int64)
     first = np.full(n_channels, -_NEVER, np.int64)
     ring_key = np.full(HOUR_MEMORY, -1, np.int64)
@@ -124,11 +203,10 @@ def scan(events: Any, tables: Any, rows: Any, out: Any) -> None:  # noqa: C901, 
     ring_kind = np.zeros(HOUR_MEMORY, np.uint8)
     bits = np.zeros(2, np.uint64)
     week = np.zeros(2, np.int64)
-    n, m, i, k = key.shape[0], row_key.shape[0], 0, 0
+    m, k = row_key.shape[0], 0
     while k < m:
         r = row_key[k]
-        while i < n and key[i] < r:
-            i += 1
+        i, end = start[r], start[r + 1]
         sums[:] = 0.0
         last[:] = _NEVER
         first[:] = -_NEVER
@@ -137,12 +215,15 @@ def scan(events: Any, tables: Any, rows: Any, out: Any) -> None:  # noqa: C901, 
         at = _NEVER
         newest_hour = _NEVER
         while k < m and row_key[k] == r:
-            while i < n and key[i] == r and known[i] < row_at[k]:
+            while i < end and known[i] < row_at[k]:
                 t = occurred[i]
                 if at == _NEVER:
                     at = t
                 elif t - at > renorm_us:
-                    _faded(t - at, spans, span_of, sums, sums)
+                    _faded(t - at, spans, factors)
+                    for slot in range(n_slots):
+                        left = sums[slot] * factors[span_of[slot]]
+                        sums[slot] = left if abs(left) >= FLOOR else 0.0
                     at = t
                 age_s = (t - at) * _PER_US
                 c = code[i]
@@ -193,11 +274,17 @@ def scan(events: Any, tables: Any, rows: Any, out: Any) -> None:  # noqa: C901, 
                                 sums[slot] += amount * np.exp2(age_s * per_slot[slot])
                 i += 1
             age_us = row_at[k] - at if at != _NEVER else 0
-            _faded(age_us, spans, span_of, sums, values[place[k]])
-            lasts[place[k], :] = last
-            firsts[place[k], :] = first
-            bits_out[place[k], :] = bits
-            week_out[place[k], :] = week
+            row = place[k]
+            _faded(age_us, spans, factors)
+            for slot in range(n_slots):
+                left = sums[slot] * factors[span_of[slot]]
+                values[row, slot] = left if abs(left) >= FLOOR else 0.0
+            for channel in range(n_channels):
+                lasts[row, channel] = last[channel]
+                firsts[row, channel] = first[channel]
+            for which in range(2):
+                bits_out[row, which] = bits[which]
+                week_out[row, which] = week[which]
             k += 1
 
 
@@ -209,21 +296,21 @@ def hours_kept(events: Any, hour_kind: Array) -> tuple[Array, Array, Array]:
         events: As for `scan`.
         hour_kind: By event code, shape (n_codes,).
     """
-    key, _, occurred, code, _, offset_min = events
+    told, start = events
+    occurred, code, offset_min = told["occurred_at"], told["code"], told["utc_offset_min"]
     ring_key = np.full(HOUR_MEMORY, -1, np.int64)
     ring_hour = np.zeros(HOUR_MEMORY, np.int64)
     ring_kind = np.zeros(HOUR_MEMORY, np.uint8)
-    n = key.shape[0]
+    n = told.shape[0]
     out_key, out_hour = np.empty(n, np.int64), np.empty(n, np.int64)
     out_kind = np.empty(n, np.uint8)
-    filled, i = 0, 0
-    while i < n:
-        r, newest_hour = key[i], _NEVER
+    filled = 0
+    for r in range(start.shape[0] - 2):
+        newest_hour = _NEVER
         begun = filled
-        while i < n and key[i] == r:
+        for i in range(start[r], start[r + 1]):
             kind = hour_kind[code[i]]
             hour = (occurred[i] + offset_min[i] * _MINUTE_US) // HOUR_US
-            i += 1
             if kind == 0 or hour <= newest_hour - HOUR_MEMORY:
                 continue
             newest_hour = max(newest_hour, hour)

@@ -34,19 +34,24 @@ _Kind = TypeVar("_Kind", bound=Feature)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """Index arrays, one per role; `*_to` are columns of the features.
+    """Index arrays, one per role; `*_to` are places of the features.
+
+    What belongs to a feature is a row, so numbers by feature have the shape (n, 1).
 
     Args:
         doubts: The channels of each combination of doubting signals; number 0 is none.
         sure_*, doubtful_*: From slots to counters, and by which doubt.
         seen_*, maybe_*: From channels to signals, sure and doubtful, and by which doubt.
+        weeks_back: One bit for each of the weeks that are counted.
         active_doubt: The number of the doubt in the view's activity.
+        is_plain: Whether the slots are the counters, one by one.
     """
 
     n_features: int
+    n_slots: int
     n_counters: int
     n_signals: int
-    doubts: tuple[NDArray[np.int64], ...]
+    doubts: tuple[tuple[int, ...], ...]
     sure_from: Any
     sure_to: Any
     doubtful_from: Any
@@ -58,6 +63,7 @@ class Plan:
     maybe_to: Any
     maybe_by: Any
     active_doubt: int
+    is_plain: bool
     decayed_to: Any
     decayed: Any
     pace_to: Any
@@ -89,6 +95,9 @@ class Plan:
     streak_to: Any
     weeks_to: Any
     weeks_back: Any
+    reads_ratios: bool
+    reads_first: bool
+    reads_pending: bool
     reads_weeks: bool
 
 
@@ -129,9 +138,10 @@ def plan_of(view: FeatureView) -> Plan:
     weeks_to, weeks = of(WeeksActive)
     return Plan(
         n_features=len(view.features),
+        n_slots=layout.n_counters,
         n_counters=len(counter),
         n_signals=len(signal),
-        doubts=tuple(_ints([channel[s] for s in by if s in channel]) for by in doubts),
+        doubts=tuple(tuple(channel[s] for s in by if s in channel) for by in doubts),
         sure_from=_ints([i for i, _ in sure]),
         sure_to=counters([c for _, c in sure]),
         doubtful_from=_ints([i for i, _ in unsure]),
@@ -143,22 +153,23 @@ def plan_of(view: FeatureView) -> Plan:
         maybe_to=signals([s for _, s in maybe]),
         maybe_by=_ints([doubts[s.doubted_by] for _, s in maybe]),
         active_doubt=doubts[view.active.doubted_by],
+        is_plain=[c for c, _ in layout.slots] == list(counter),
         decayed_to=decayed_to,
         decayed=counters(decayed),
         pace_to=pace_to,
         pace=counters([f.counter for f in paces]),
-        pace_scale=np.array([log(2.0) * WEEK / f.counter.half_life for f in paces]),
+        pace_scale=_column([log(2.0) * WEEK / f.counter.half_life for f in paces]),
         rate_to=rate_to,
         rate_top=counters([f.top for f in rates]),
         rate_bottom=counters([f.bottom for f in rates]),
-        rate_prior=np.array([f.prior for f in rates]),
-        rate_weight=np.array([f.prior_weight for f in rates]),
-        is_pooled=np.array([f.pooled for f in rates], np.bool_),
+        rate_prior=_column([f.prior for f in rates]),
+        rate_weight=_column([f.prior_weight for f in rates]),
+        is_pooled=_column([f.pooled for f in rates]).astype(np.bool_),
         velocity_to=velocity_to,
         fast=counters([f.fast for f in velocities]),
         slow=counters([f.slow for f in velocities]),
-        fast_days=np.array([f.fast.half_life / DAY for f in velocities]),
-        slow_days=np.array([f.slow.half_life / DAY for f in velocities]),
+        fast_days=_column([f.fast.half_life / DAY for f in velocities]),
+        slow_days=_column([f.slow.half_life / DAY for f in velocities]),
         recency_to=recency_to,
         recency=signals([f.signal for f in recencies]),
         tenure_to=tenure_to,
@@ -169,14 +180,25 @@ def plan_of(view: FeatureView) -> Plan:
         pending_to=pending_to,
         begun=signals([f.begun for f in pendings]),
         finished=signals([f.finished for f in pendings]),
-        pending_after=np.array([f.after_days for f in pendings]),
-        pending_days=np.array([f.days for f in pendings]),
+        pending_after=_column([f.after_days for f in pendings]),
+        pending_days=_column([f.days for f in pendings]),
         streak_to=streak_to,
         weeks_to=weeks_to,
-        weeks_back=_ints([f.weeks for f in weeks]),
+        weeks_back=np.array([[2**f.weeks - 1] for f in weeks], np.uint64).reshape(-1, 1),
+        reads_ratios=bool(paces or rates or velocities),
+        reads_first=bool(tenures or gaps),
+        reads_pending=bool(pendings),
         reads_weeks=bool(streaks or weeks),
     )
 
 
-def _ints(numbers: Sequence[int]) -> NDArray[np.int64]:
+def _ints(numbers: Sequence[int]) -> Any:
+    """Places as an index; a slice where they stand in a row, which numpy moves without a copy."""
+    begin, n = (numbers[0], len(numbers)) if numbers else (0, 0)
+    if list(numbers) == list(range(begin, begin + n)):
+        return slice(begin, begin + n)
     return np.array(numbers, np.int64)
+
+
+def _column(numbers: Sequence[float]) -> Floats:
+    return np.array(numbers, np.float64)[:, None]

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features import batch
-from features.assemble import matrix, rhythm
+from features.assemble import rhythm
 from features.candidates import affinity_matrix
 from features.definitions import AFFINITY
 from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
@@ -145,7 +145,7 @@ class PointInTime:
         if layout.is_pooled:
             together = asked.with_columns(key=pl.lit(POOL))
             pool = batch.read_at(table, together, layout, with_weeks=False)
-        return matrix(batch.read_at(table, asked, layout, with_weeks=False), view, pool)
+        return batch.features_at(table, asked, view, pool=pool)
 
     def _joined(self, spine: pl.DataFrame, references: Sequence[str], names: Sequence[str]) -> Rows:
         keys = [name for name in ("recipient_key", "content_id", "at") if name in spine.columns]
