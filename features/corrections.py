@@ -6,7 +6,6 @@ sum, so a recipient who gets one is folded again from the log, which takes a mil
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 
 from features.decay import NEVER_AT
@@ -45,7 +44,7 @@ def corrected(history: Iterable[Entry]) -> list[Entry]:
 
 def relabelled(event: Event, label: Event) -> Event:
     """An event under the actor and the reasons that a `relabelled` one tells."""
-    return replace(event, actor=label.actor, actor_reasons=label.actor_reasons)
+    return event._replace(actor=label.actor, actor_reasons=label.actor_reasons)
 
 
 def erased_by(entries: Iterable[Entry]) -> int:

@@ -24,7 +24,49 @@ from features.sums import Sums
 from features.told import told_by
 
 Array = NDArray[Any]
-Entry = tuple[int, int, Event]  # row, log offset, event
+Tastes = tuple[Array, Array, Array]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Told:
+    """Events as columns, made once for every view that they are folded into.
+
+    Args:
+        offsets: In the log, shape (n,), increasing at least within the events of a key; 0 is an
+            event without a place in it.
+        at: When they occurred, microseconds.
+        hours: Local hours since 1970 (UTC where the clock is unknown).
+        codes: Numbers in `signals.CODES`.
+        values: What they give, NaN for nothing.
+    """
+
+    events: Sequence[Event]
+    offsets: Array
+    at: Array
+    hours: Array
+    codes: Array
+    values: Array
+
+    def at_places(self, places: Array) -> "Told":
+        """Some of them, in order of offset; an event may be there more than once."""
+        events = [self.events[place] for place in places.tolist()]
+        columns = (self.offsets, self.at, self.hours, self.codes, self.values)
+        return Told(events, *(column[places] for column in columns))
+
+
+def told(entries: Sequence[tuple[int, Event]]) -> Told:
+    """Log offsets and their events, in order of offset, as columns."""
+    events = [event for _, event in entries]
+    at = np.array([event.occurred_at for event in events], np.int64)
+    offset_min = np.array([event.utc_offset_min or 0 for event in events], np.int64)
+    return Told(
+        events=events,
+        offsets=np.array([offset for offset, _ in entries], np.int64),
+        at=at,
+        hours=(at + offset_min * 60 * SECOND_US) // HOUR_US,
+        codes=np.array([code_of(event) for event in events], np.int64),
+        values=np.array([event.value for event in events]),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,44 +86,41 @@ class _Runs:
         return places, self.numbers[np.repeat(self.start[codes], size) + within]
 
 
-def fold(block: Block, entries: Sequence[Entry], layout: Layout, affinity: Affinity) -> Block:
+def fold(block: Block, rows: Array, told: Told, layout: Layout, affinity: Affinity) -> Block:
     """The block with the events taken in; offsets already seen change nothing.
 
     Args:
-        entries: In order of offset; none of them changes the past.
+        rows: The row of the block that each event belongs to, shape (n,).
+        told: None of them changes the past.
     """
-    rows = np.array([row for row, _, _ in entries], np.int64)
-    offsets = np.array([offset for _, offset, _ in entries], np.int64)
     head = block.head.copy()
-    at = np.array([event.occurred_at for _, _, event in entries], np.int64)
-    is_new = (offsets > head["seen"][rows]) | (offsets == 0)
-    np.maximum.at(head["seen"], rows, offsets)
-    kept = is_new & (at > head["erased_at"][rows])
-    events = [entry[2] for entry, keep in zip(entries, kept.tolist(), strict=True) if keep]
-    rows, at = rows[kept], at[kept]
-    if not events:
+    is_new = (told.offsets > head["seen"][rows]) | (told.offsets == 0)
+    np.maximum.at(head["seen"], rows, told.offsets)
+    kept = is_new & (told.at > head["erased_at"][rows])
+    if not kept.all():
+        rows, told = rows[kept], told.at_places(np.flatnonzero(kept))
+    if not len(rows):
         return Block(head, block.slots, block.channels, block.hours, block.tastes,
                      block.profile, block.texts)  # fmt: skip
-    np.maximum.at(head["newest"], rows, at)
-    fade_us = _renewed(head, rows, at, layout)
-    codes = np.array([code_of(event) for event in events], np.int64)
-    offset_min = np.array([event.utc_offset_min or 0 for event in events], np.int64)
-    hours = (at + offset_min * 60 * SECOND_US) // HOUR_US
+    np.maximum.at(head["newest"], rows, told.at)
+    fade_us = _renewed(head, rows, told.at, layout)
     sums = Sums(head["at"], layout)
     sums.add_again(block.slots, fade_us)
-    _count(sums, events, rows, at, codes, layout)
+    _count(sums, rows, told, layout)
     remembered = block.hours
     if layout.tracks_hours:
-        remembered = placed(sums, head, block, (rows, at, codes, hours), layout)
+        remembered = placed(sums, head, block, (rows, told.at, told.codes, told.hours), layout)
     profile, texts = block.profile, block.texts
     if layout.is_person:
-        profile, texts = told_by(events, rows, head, block)
+        profile, texts = told_by(told.events, rows, head, block)
     return Block(
         head=head,
         slots=sums.sparse(),
-        channels=_widened(block.channels, rows, at, codes, layout),
+        channels=_widened(block.channels, rows, told, layout),
         hours=remembered,
-        tastes=_tastes(block, head, fade_us, (events, rows, at, codes), layout, affinity),
+        tastes=_tastes(
+            _faded(block.tastes, fade_us, affinity), head["at"][rows], rows, told, layout, affinity
+        ),
         profile=profile,
         texts=texts,
     )
@@ -100,27 +139,25 @@ def _renewed(head: Array, rows: Array, at: Array, layout: Layout) -> Array:
     return np.where(before == NEVER_AT, 0, before - head["at"])
 
 
-def _count(
-    sums: Sums, events: Sequence[Event], rows: Array, at: Array, codes: Array, layout: Layout
-) -> None:
+def _count(sums: Sums, rows: Array, told: Told, layout: Layout) -> None:
     ones, by_value, _ = _runs_of(layout)
-    places, slots = ones.of(codes)
-    sums.add(rows[places], slots, at[places], 1.0)
-    places, slots = by_value.of(codes)
+    places, slots = ones.of(told.codes)
+    sums.add(rows[places], slots, told.at[places], 1.0)
+    places, slots = by_value.of(told.codes)
     if len(places):
-        values = np.array([event.value for event in events])[places]
+        values = told.values[places]
         given = ~np.isnan(values)
         places, slots = places[given], slots[given]
-        sums.add(rows[places], slots, at[places], values[given])
+        sums.add(rows[places], slots, told.at[places], values[given])
 
 
 def _widened(
-    channels: tuple[Array, Array, Array, Array], rows: Array, at: Array, codes: Array,
-    layout: Layout,
-) -> tuple[Array, Array, Array, Array]:  # fmt: skip
+    channels: tuple[Array, Array, Array, Array], rows: Array, told: Told, layout: Layout
+) -> tuple[Array, Array, Array, Array]:
     """First and last times with those of the events."""
     _, _, runs = _runs_of(layout)
-    places, touched = runs.of(codes)
+    places, touched = runs.of(told.codes)
+    at = told.at
     width = max(len(layout.channels), 1)
     number = np.concatenate([channels[0] * width + channels[1], rows[places] * width + touched])
     known, where = np.unique(number, return_inverse=True)
@@ -131,30 +168,33 @@ def _widened(
     return known // width, known % width, last, first
 
 
-def _tastes(
-    block: Block, head: Array, fade_us: Array, told: tuple[Sequence[Event], Array, Array, Array],
-    layout: Layout, affinity: Affinity,
-) -> tuple[Array, Array, Array]:  # fmt: skip
-    """Interests with those that the events show."""
-    events, rows, at, codes = told
-    old_rows, ids, values = block.tastes
-    fade = fade_us[old_rows]
+def _faded(tastes: Tastes, fade_us: Array, affinity: Affinity) -> Tastes:
+    rows, ids, values = tastes
+    fade = fade_us[rows]
     if fade.any():
         values = values * np.exp2(fade / SECOND_US / affinity.half_life)
+    return rows, ids, values
+
+
+def _tastes(
+    tastes: Tastes, reference: Array, rows: Array, told: Told, layout: Layout, affinity: Affinity
+) -> Tastes:
+    """Interests with those that the events show; `reference` is the time of each event's row."""
     more: list[int] = []
     whose: list[int] = []
-    for place in np.flatnonzero(layout.hour_kind[codes]).tolist() if affinity.weights else []:
-        event = events[place]
+    for place in np.flatnonzero(layout.hour_kind[told.codes]).tolist() if affinity.weights else []:
+        event = told.events[place]
         if (event.topics or event.content_id) and affinity.weights.get(event.type, 0.0):
             keys = affinity_keys(event.topics, event.content_id)
             more += keys
             whose += [place] * len(keys)
     if not more:
-        return old_rows, ids, values
+        return tastes
+    old_rows, ids, values = tastes
     shown = np.array(whose, np.int64)
-    weights = np.array([affinity.weights.get(event.type, 0.0) for event in events])
-    age_s = (at - head["at"][rows]) / SECOND_US
-    amounts = (weights * np.exp2(age_s / affinity.half_life))[shown]
+    weights = np.array([affinity.weights.get(told.events[place].type, 0.0) for place in whose])
+    age_s = (told.at - reference)[shown] / SECOND_US
+    amounts = weights * np.exp2(age_s / affinity.half_life)
     number = np.concatenate(
         [old_rows * APART + ids, rows[shown] * APART + np.array(more, np.int64)]
     )

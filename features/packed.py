@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Final, Self
 from features.errors import StoreUnavailableError
 from features.packed_file import FORMAT, begin, open_file
 from features.packed_rows import LIVES_S, Row, chunks_of, head_of, oldest_alive
+from features.sqlite_rows import insert_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _MAX_KEYS: Final = 500  # per SELECT, below SQLite's limit on bound values
 _LOAD_ROWS: Final = 20_000  # per transaction of a bulk load: the stream gets its turn in between
-_PUT: Final = """
-INSERT INTO states (entity, key, seen, at, blob) VALUES (?, ?, ?, ?, ?)
+_PUT: Final = "INSERT INTO states (entity, key, seen, at, blob)"
+_OR_RENEW: Final = """
 ON CONFLICT (entity, key) DO UPDATE SET seen = excluded.seen, at = excluded.at,
   blob = excluded.blob WHERE excluded.seen >= states.seen
 """
@@ -84,7 +85,8 @@ class PackedStore:
                 self.put(entity, rows)
             return
         with self._errors():
-            self._connection().executemany(_PUT, ((entity, *row) for row in rows))
+            told = [(entity, *row) for row in rows]
+            insert_rows(self._connection(), _PUT, told, then=_OR_RENEW)
 
     def load(self, entity: str, rows: "pa.Table | Iterable[pa.RecordBatch]") -> int:
         """Write many rows, guarded like `put`; readers and other writers go on meanwhile.

@@ -36,6 +36,9 @@ def open_file(path: Path, *, busy_timeout_ms: int) -> sqlite3.Connection:
     opened.execute(f"PRAGMA busy_timeout = {busy_timeout_ms}")
     opened.execute("PRAGMA journal_mode = WAL")
     opened.execute("PRAGMA synchronous = NORMAL")  # the log rebuilds what a crash loses
+    # Pages are copied back every 64 MB: a batch touches half as many pages as it has recipients,
+    # and the same ones soon again.
+    opened.execute("PRAGMA wal_autocheckpoint = 16000")
     version = _version(opened)
     if version > FORMAT:
         opened.close()

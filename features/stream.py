@@ -7,10 +7,11 @@ several processes take turns, and none can lose or double another's update.
 
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from features.block import decode, encode
 from features.corrections import CORRECTING, Entry, corrected, refolded, relabelled
@@ -21,11 +22,12 @@ from features.definitions.recipient import VIEW as RECIPIENT
 from features.errors import StateUnreadableError
 from features.events.log import EventLog
 from features.events.schema import TARGET, Event, EventType
-from features.fold import fold
+from features.fold import Told, fold, told
 from features.layout import POOL, layout_of
 from features.online import OnlineStore
 from features.packed_rows import head_of
 from features.packing import pack, unpack
+from features.signals import CODES
 from features.spec import FeatureView
 from features.state import State
 
@@ -36,6 +38,7 @@ LOG: Final = logging.getLogger("opportune.stream")
 PROGRESS: Final = "stream"
 KEY_FIELDS: Final = {RECIPIENT.entity: "recipient_key", CONTENT.entity: "content_id"}
 BATCH: Final = 5_000
+_IS_CORRECTING: Final = np.array([code.type in CORRECTING for code in CODES])
 TURN_S: Final = 0.003  # left to the writers of other processes, whom a long log would starve
 AFFINITIES: Final = {
     RECIPIENT.entity: AFFINITY,
@@ -68,38 +71,31 @@ class Stream:
                 time.sleep(TURN_S)
 
     def _apply(self, entries: list[Entry]) -> None:
-        people: dict[str, list[Entry]] = defaultdict(list)
-        items: dict[str, list[Entry]] = defaultdict(list)
-        for offset, event in entries:
-            people[event.recipient_key].append((offset, event))
-            if event.content_id:
-                items[event.content_id].append((offset, event))
-                items[POOL].append((offset, event))
-        self._fold(RECIPIENT, people)
-        self._fold(CONTENT, items)
+        batch = told(entries)
+        self._fold(RECIPIENT, [event.recipient_key for event in batch.events], batch)
+        about = [place for place, event in enumerate(batch.events) if event.content_id]
+        keys = [batch.events[place].content_id for place in about] + [POOL] * len(about)
+        self._fold(CONTENT, keys, batch.at_places(np.array(about + about, np.int64)))
 
-    def _fold(self, view: FeatureView, told: dict[str, list[Entry]]) -> None:
-        entity, layout, affinity = view.entity, layout_of(view), AFFINITIES[view.entity]
-        keys = list(told)
+    def _fold(self, view: FeatureView, key_of: list[str], batch: Told) -> None:
+        """The events of a batch into the states of the keys that they belong to."""
+        entity, layout = view.entity, layout_of(view)
+        number = {key: row for row, key in enumerate(dict.fromkeys(key_of))}
+        keys, rows = list(number), np.array([number[key] for key in key_of], np.int64)
         blobs = self.store.get(entity, keys)
         block, damaged = decode(blobs, layout)
-        apart = {keys[row] for row in damaged}
-        apart |= {k for k, some in told.items() if any(e.type in CORRECTING for _, e in some)}
-        entries = [
-            (row, offset, event)
-            for row, key in enumerate(keys)
-            if key not in apart
-            for offset, event in told[key]
-        ]
-        packed = encode(fold(block, entries, layout, affinity), layout) if entries else []
-        rows: list[Row] = []
-        for row, key in enumerate(keys):
-            if key in apart:
-                blob = self._one_by_one(view, key, blobs[row], told[key])
-            else:
-                blob = packed[row]
-            rows.append((key, *head_of(blob), blob))
-        self.store.put(entity, rows)
+        apart = {*damaged, *rows[_IS_CORRECTING[batch.codes]].tolist()}
+        is_apart = np.isin(rows, list(apart))
+        together = batch.at_places(np.flatnonzero(~is_apart)) if apart else batch
+        folded = fold(block, rows[~is_apart], together, layout, AFFINITIES[entity])
+        seen, newest = folded.head["seen"].tolist(), folded.head["newest"].tolist()
+        stored: list[Row] = list(zip(keys, seen, newest, encode(folded, layout), strict=True))
+        for row in apart:
+            mine = batch.at_places(np.flatnonzero(rows == row))
+            entries = list(zip(mine.offsets.tolist(), mine.events, strict=True))
+            blob = self._one_by_one(view, keys[row], blobs[row], entries)
+            stored[row] = keys[row], *head_of(blob), blob
+        self.store.put(entity, stored)
 
     def _one_by_one(
         self, view: FeatureView, key: str, blob: bytes | None, entries: list[Entry]

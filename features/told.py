@@ -1,7 +1,7 @@
 """What a batch of events says in words, the zone and the profile; few events say anything new."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from features.events.schema import Event
 
 Array = NDArray[Any]
 Profile = tuple[Array, Array, Array]
+_TOLD: Final = frozenset(ATTRIBUTES)
 
 
 def told_by(
@@ -26,14 +27,16 @@ def told_by(
             told = event.occurred_at, event.utc_offset_min, event.timezone
             if row not in zones or told > zones[row]:
                 zones[row] = told
-        if event.properties:
+        if event.properties and not _TOLD.isdisjoint(event.properties):
             words.hear(row, event)
+    times, offsets = head["zone_at"].tolist(), head["zone_offset_min"].tolist()
     for row, told in zones.items():
         zone = block.texts[row].split(b"\x1f", 1)[0].decode()
-        if told > (int(head["zone_at"][row]), int(head["zone_offset_min"][row]), zone):
-            head["zone_at"][row], head["zone_offset_min"][row] = told[:2]
+        if told > (times[row], offsets[row], zone):
+            times[row], offsets[row] = told[:2]
             if told[2] != zone:
                 words.of(row)[0] = told[2]
+    head["zone_at"], head["zone_offset_min"] = times, offsets
     return words.profile(), words.texts()
 
 

@@ -128,6 +128,8 @@ def _dense(
 
     `known_at` may be late, where an older event was received later, but is never early.
     """
+    if len(events) < least:
+        return
     known = list(accumulate((e.received_at for e in events), max))
     inside: Counter[str] = Counter()
     left = told = 0

@@ -21,7 +21,7 @@ LOG_NAME: Final = "log.sqlite"
 LOG_VERSION: Final = 1
 BUSY_S: Final = 10.0
 
-COLUMNS: Final = tuple(Event.__slots__)
+COLUMNS: Final = Event._fields
 """The columns beside `offset`, in the order of the fields of `Event`."""
 
 _TYPE_NAMES: Final = {kind: name for name, kind in TYPES.items()}
@@ -50,7 +50,7 @@ _RELABELS: Final = (
     "CREATE INDEX IF NOT EXISTS relabels_of_recipient ON events(recipient_key)"
     f" WHERE type = '{EventType.RELABELLED.value}'"
 )
-INSERT: Final = f"INSERT INTO events({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+INSERT: Final = f"INSERT INTO events({', '.join(COLUMNS)})"
 SELECT: Final = f'SELECT "offset", {", ".join(COLUMNS)} FROM events'
 _AROUND: Final = (
     f'SELECT "offset", {", ".join(COLUMNS)} FROM'

@@ -7,7 +7,6 @@ arrive, also when several processes take them at once.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from features.events.actor_rules import (
@@ -145,7 +144,7 @@ def _stamped(event: Event, found: Sequence[Finding]) -> Event:
     if not found or standing(event, ()).is_pinned:
         return event
     label = raised(Label(event.actor, event.actor_reasons), (f.reason for f in found))
-    return replace(event, actor=label.actor, actor_reasons=label.reasons)
+    return event._replace(actor=label.actor, actor_reasons=label.reasons)
 
 
 def _corrections(

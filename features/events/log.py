@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from features.errors import StoreUnavailableError
 from features.events import database
@@ -24,6 +24,7 @@ from features.events.database import (
     transaction,
 )
 from features.events.schema import Event
+from features.sqlite_rows import insert_rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,11 +93,12 @@ class EventLog:
                         fresh.setdefault(event.event_id, event)
                 known = database.around(connection, windows) if windows else []
                 decided = decide(list(fresh.values()), known)
-                cursor = connection.cursor()
-                rows = (made.get(id(event)) or row_of(event) for event in decided)
-                offsets: dict[str, Any] = {
-                    row[0]: cursor.execute(INSERT, row).lastrowid for row in rows
-                }
+                rows = [made.get(id(event)) or row_of(event) for event in decided]
+                insert_rows(connection, INSERT, rows)
+                last = connection.execute("SELECT last_insert_rowid()").fetchone()[0]
+                # One transaction's offsets are consecutive: AUTOINCREMENT, and nobody in between.
+                numbers = range(last + 1 - len(rows), last + 1)
+                offsets = {row[0]: number for row, number in zip(rows, numbers, strict=True)}
             self._remember(list(zip(offsets.values(), decided, strict=True)))
         return [offsets.pop(event.event_id, None) for event in events]
 

@@ -8,11 +8,10 @@ that a recipient who moves does not rewrite history.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from features.errors import EventRejectedError, RejectReason
@@ -70,8 +69,10 @@ class Actor(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+_NOTHING: Final[Mapping[str, Any]] = {}
+
+
+class Event(NamedTuple):
     """One thing that happened to or was done by one recipient.
 
     `occurred_at` and `received_at` are microseconds since 1970 in UTC: when it happened and
@@ -99,14 +100,14 @@ class Event:
     actor_reasons: tuple[str, ...] = ()
     provider: str = ""
     schema_version: int = SCHEMA_VERSION
-    properties: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = _NOTHING
 
 
 TYPES: Final = {kind.value: kind for kind in EventType}
 ACTORS: Final = {actor.value: actor for actor in Actor}
 _TEXTS: Final = ("send_id", "message_key", "content_id", "url", "currency", "device", "provider")
 _CHANNELS: Final = frozenset({"", "email", "web", "app"})
-FIELDS: Final = frozenset(Event.__slots__)
+FIELDS: Final = frozenset(Event._fields)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -134,40 +135,59 @@ def parse_event(raw: Mapping[str, Any], *, received_at: int) -> Event:
         value = _required(raw, "type")
         remedy = "use one of: " + " ".join(TYPES)
         raise EventRejectedError(RejectReason.UNKNOWN_TYPE, "type", value, remedy)
-    event_id = _text(_required(raw, "event_id"), "event_id", MAX_KEY_CHARS)
-    recipient_key = _text(_required(raw, "recipient_key"), "recipient_key", MAX_KEY_CHARS)
+    event_id, recipient_key = raw.get("event_id", ""), raw.get("recipient_key", "")
+    is_named = event_id and recipient_key
+    if not is_named or not _are_sound((event_id, recipient_key), MAX_KEY_CHARS):
+        event_id = _text(_required(raw, "event_id"), "event_id", MAX_KEY_CHARS)
+        recipient_key = _text(_required(raw, "recipient_key"), "recipient_key", MAX_KEY_CHARS)
     if "@" in recipient_key:
         raise EventRejectedError(
             RejectReason.ADDRESS_AS_KEY, "recipient_key", "(an address, not shown)",
             "send an opaque key such as a keyed hash of the address",
         )  # fmt: skip
+    given = raw.get
     occurred = _time(raw, "occurred_at")
-    learnt = received_at if raw.get("received_at") in (None, "") else _time(raw, "received_at")
+    learnt = received_at if given("received_at") in (None, "") else _time(raw, "received_at")
     if occurred > min(learnt, received_at) + MAX_SKEW_US or learnt > received_at + MAX_SKEW_US:
         raise EventRejectedError(
             RejectReason.FUTURE_TIME, "occurred_at", raw["occurred_at"],
             "it lies after the moment it was received; check the clock, zone and unit",
         )  # fmt: skip
-    zone = _text(raw.get("timezone") or "", "timezone", MAX_KEY_CHARS)
+    zone = given("timezone") or ""
+    zone = _text(zone, "timezone", MAX_KEY_CHARS) if zone else ""
+    told = given("properties")
+    properties = _properties(told) if told else _NOTHING
     if kind is EventType.RELABELLED:
         _required(raw, "actor")
-        _text(_required(_properties(raw.get("properties") or {}), TARGET), TARGET, MAX_KEY_CHARS)
+        _text(_required(properties, TARGET), TARGET, MAX_KEY_CHARS)
+    topics, reasons = given("topics"), given("actor_reasons")
+    texts = [given(name) or "" for name in _TEXTS]
+    if not _are_sound(texts, MAX_TEXT_CHARS):
+        named = zip(_TEXTS, texts, strict=True)
+        texts = [_text(text, name, MAX_TEXT_CHARS) for name, text in named]
+    send_id, message_key, content_id, url, currency, device, provider = texts
     return Event(
         event_id,
         kind,
         recipient_key,
-        occurred_at=occurred,
-        received_at=max(learnt, occurred),
-        topics=_texts(raw.get("topics") or (), "topics"),
-        value=_number(raw.get("value"), "value"),
-        channel=_channel(raw.get("channel") or ""),
-        timezone=zone,
-        utc_offset_min=_offset(raw.get("utc_offset_min"), zone, occurred),
-        actor=_actor(raw.get("actor"), kind),
-        actor_reasons=_texts(raw.get("actor_reasons") or (), "actor_reasons"),
-        schema_version=SCHEMA_VERSION,
-        properties=_properties(raw.get("properties") or {}),
-        **_given(raw),
+        occurred,
+        max(learnt, occurred),
+        send_id,
+        message_key,
+        content_id,
+        _texts(topics, "topics") if topics else (),
+        url,
+        _number(given("value"), "value"),
+        currency,
+        _channel(given("channel") or ""),
+        _offset(given("utc_offset_min"), zone, occurred),
+        zone,
+        device,
+        _actor(given("actor"), kind),
+        _texts(reasons, "actor_reasons") if reasons else (),
+        provider,
+        SCHEMA_VERSION,
+        properties,
     )
 
 
@@ -226,14 +246,6 @@ def _texts(value: Any, name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value))
 
 
-def _given(raw: Mapping[str, Any]) -> dict[str, str]:
-    """The texts of an event that say anything, by field."""
-    given = {name: value for name in _TEXTS if (value := raw.get(name))}
-    if _are_sound(given.values(), MAX_TEXT_CHARS):
-        return given
-    return {name: _text(value, name, MAX_TEXT_CHARS) for name, value in given.items()}
-
-
 def _are_sound(values: Iterable[Any], limit: int) -> bool:
     """Whether `_text` would take every one as it is, seen at once: nearly all are so."""
     try:
@@ -268,17 +280,17 @@ def _time(raw: Mapping[str, Any], name: str) -> int:
 
 
 def _micros(value: Any) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
-        return round(value * SECOND_US) if abs(value) < 1e12 else None
-    if isinstance(value, datetime):
-        moment = value
-    else:
+    if isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value)
-        except (ValueError, TypeError):
+        except ValueError:
             return None
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        return round(value * SECOND_US) if abs(value) < 1e12 else None
+    elif isinstance(value, datetime):
+        moment = value
+    else:
+        return None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     since = moment - _EPOCH
     return (since.days * 86_400 + since.seconds) * SECOND_US + since.microseconds
@@ -321,7 +333,8 @@ def _properties(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict) or len(value) > MAX_PROPERTIES:
         remedy = f"send an object of at most {MAX_PROPERTIES} plain values"
         raise EventRejectedError(RejectReason.BAD_VALUE, "properties", value, remedy)
-    checked: dict[str, Any] = {}
+    if _are_sound(value, MAX_KEY_CHARS) and _are_sound(value.values(), MAX_TEXT_CHARS):
+        return value
     for key, item in value.items():
         name = f"properties.{_text(key, 'properties', MAX_KEY_CHARS)}"
         if isinstance(item, float):
@@ -331,5 +344,4 @@ def _properties(value: Any) -> Mapping[str, Any]:
             raise EventRejectedError(RejectReason.BAD_VALUE, name, item, remedy)
         elif item is not None and not isinstance(item, int):
             _text(item, name, MAX_TEXT_CHARS)
-        checked[str(key)] = item
-    return checked
+    return {str(key): item for key, item in value.items()}

@@ -51,7 +51,7 @@ from pipelines.processes import free_port, wait_until_ready
 BATCH: Final = 500
 RECIPIENTS: Final = 20_000
 WEEKS: Final = 4
-CONNECTIONS: Final = int(os.environ.get("OPPORTUNE_BENCH_CONNECTIONS", "2"))
+CONNECTIONS: Final = int(os.environ.get("OPPORTUNE_BENCH_CONNECTIONS", "4"))
 N_PROBES: Final = int(os.environ.get("OPPORTUNE_BENCH_PROBES", "500"))
 N_EVENTS: Final = int(os.environ.get("OPPORTUNE_BENCH_EVENTS", "200000"))
 RAW: Final = {"content-type": "application/json"}

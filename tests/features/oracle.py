@@ -116,7 +116,7 @@ def histories(moments: st.SearchStrategy[int]) -> st.SearchStrategy[list[Event]]
     many = st.lists(one_event(moments), min_size=1, max_size=30)
     return many.map(
         lambda events: [
-            replace(event, event_id=str(i))
+            event._replace(event_id=str(i))
             for i, event in enumerate(sorted(events, key=lambda e: e.received_at))
         ]
     )
@@ -179,7 +179,7 @@ def as_known(events: list[Event], at: int) -> list[Event]:
             continue
         label = labels.get(e.event_id)
         found.append(
-            replace(e, actor=label.actor, actor_reasons=label.actor_reasons) if label else e
+            e._replace(actor=label.actor, actor_reasons=label.actor_reasons) if label else e
         )
     return found
 

@@ -1,7 +1,5 @@
 """What changes the past: labels found out later, people erased; batch and stream agree on it."""
 
-from dataclasses import replace
-
 import numpy as np
 import polars as pl
 import pytest
@@ -177,7 +175,7 @@ def test_an_opt_out_counts_whoever_clicked_it(kind):
 def test_a_label_of_another_person_or_of_nothing_changes_nothing():
     click = event("c", EventType.CLICKED, START)
     strangers = [
-        replace(label("l1", "c", Actor.MACHINE, START + 1), recipient_key="bob"),
+        label("l1", "c", Actor.MACHINE, START + 1)._replace(recipient_key="bob"),
         label("l2", "nothing", Actor.MACHINE, START + 2),
     ]
     with log_and_store() as (log, store):

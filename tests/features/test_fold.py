@@ -12,7 +12,7 @@ from features.block import decode, encode
 from features.definitions import AFFINITY, VIEWS
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.schema import Event, EventType
-from features.fold import fold
+from features.fold import fold, told
 from features.layout import layout_of
 from features.packing import MAX_TASTES, SEEN_AT, pack, unpack
 from features.state import TOTAL_KEY, State
@@ -51,20 +51,20 @@ def test_states_survive_the_columns_byte_by_byte(view, events):
 @given(events=YEARS | MONTH | histories(FAR), cuts=PARTS, random=st.randoms())
 def test_batches_of_events_make_the_states_that_one_by_one_makes(view, events, cuts, random):
     layout, key_of = layout_of(view), KEY_OF[view.entity]
-    told = [(i + 1, e) for i, e in enumerate(random.sample(events, len(events)))]
+    entries = [(i + 1, e) for i, e in enumerate(random.sample(events, len(events)))]
     keys = sorted({getattr(e, key_of) for e in events})
     scalar = {key: State() for key in keys}
-    for offset, event in told:
+    for offset, event in entries:
         state = scalar[getattr(event, key_of)]
         state.apply(event, layout=layout, affinity=AFFINITY, offset=offset)
     blobs: list[bytes | None] = [None] * len(keys)
-    edges = [0, *sorted(cuts), len(told)]
+    edges = [0, *sorted(cuts), len(entries)]
     for start, end in pairwise(edges):
         block, bad = decode(blobs, layout)
         assert bad == []
-        part = told[max(start - 2, 0) : end]  # some are told again: their offsets were seen
-        entries = [(keys.index(getattr(e, key_of)), offset, e) for offset, e in part]
-        blobs = [*encode(fold(block, entries, layout, AFFINITY), layout)] if entries else blobs
+        part = entries[max(start - 2, 0) : end]  # some are told again: their offsets were seen
+        rows = np.array([keys.index(getattr(e, key_of)) for _, e in part], np.int64)
+        blobs = [*encode(fold(block, rows, told(part), layout, AFFINITY), layout)]
     for key, blob in zip(keys, blobs, strict=True):
         alike(unpack(blob or pack(State(), layout), layout), scalar[key], end_of(events), layout)
 
@@ -75,14 +75,15 @@ def test_hours_around_the_edge_of_memory_are_counted_alike(moments, days):
     """The order within a batch decides whether an old hour is still remembered."""
     layout = layout_of(RECIPIENT)
     shifted = [at + (i % 2) * days * DAY_US for i, at in enumerate(moments)]
-    told = [
+    entries = [
         (i + 1, Event(str(i), EventType.PAGE_VIEWED, "ann", at, at)) for i, at in enumerate(shifted)
     ]
     state = State()
-    for offset, event in told:
+    for offset, event in entries:
         state.apply(event, layout=layout, affinity=AFFINITY, offset=offset)
     block, _ = decode([None], layout)
-    found = encode(fold(block, [(0, *entry) for entry in told], layout, AFFINITY), layout)
+    rows = np.zeros(len(entries), np.int64)
+    found = encode(fold(block, rows, told(entries), layout, AFFINITY), layout)
     alike(unpack(found[0], layout), state, max(shifted) + HOUR_US, layout)
 
 

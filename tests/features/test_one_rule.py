@@ -1,7 +1,5 @@
 """The one rule: batch, stream, merge and restart all answer what the definitions say."""
 
-from dataclasses import replace
-
 import numpy as np
 import polars as pl
 import pytest
@@ -190,7 +188,7 @@ def test_no_row_changes_when_later_events_are_added(view, events, at, more):
     """Later means: occurred or received at the moment or after it."""
     known = [e for e in events if e.received_at < at]
     unknown = [
-        replace(e, event_id=f"later {i}", occurred_at=occurred, received_at=received)
+        e._replace(event_id=f"later {i}", occurred_at=occurred, received_at=received)
         for i, e in enumerate([*(e for e in events if e.received_at >= at), *more])
         for occurred, received in [
             (e.occurred_at, max(e.received_at, at)) if i % 2 else (at, at + i),
@@ -270,7 +268,7 @@ def test_a_crawler_that_touches_100_000_items_is_still_a_state():
     state = State()
     layout = layout_of(RECIPIENT)
     for number in range(100_000):
-        state.apply(replace(event, content_id=str(number)), layout=layout, affinity=AFFINITY)
+        state.apply(event._replace(content_id=str(number)), layout=layout, affinity=AFFINITY)
     again = unpack(pack(state, layout), layout)
     assert len(again.affinity) == MAX_TASTES
     assert again.affinity[TOTAL_KEY] == state.affinity[TOTAL_KEY]

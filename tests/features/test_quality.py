@@ -1,7 +1,5 @@
 """What the check of the log promises: a sound log has no findings, each fault has its own."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -66,18 +64,18 @@ def changed(name: str, events: list[Event]) -> list[Event]:  # noqa: PLR0911 - o
             kept = [e for e in events if e.received_at < last]
             return kept + [e for e in events if e.received_at >= last][:20]
         case "unnamed":
-            return [replace(e, message_key="") for e in events]
+            return [e._replace(message_key="") for e in events]
         case "clock":
-            return [replace(e, utc_offset_min=None) for e in events]
+            return [e._replace(utc_offset_min=None) for e in events]
         case "clickless":
             return [e for e in events if e.type is not EventType.CLICKED]
         case "shared key":
-            many = [replace(e, event_id=f"x{i}", recipient_key="all") for i, e in enumerate(
+            many = [e._replace(event_id=f"x{i}", recipient_key="all") for i, e in enumerate(
                 [e for e in events if e.type is EventType.OPENED][:1] * 1_200)]  # fmt: skip
             return events + many
         case "scanners":
             return [
-                replace(e, occurred_at=e.occurred_at - 1_199 * SECOND_US)
+                e._replace(occurred_at=e.occurred_at - 1_199 * SECOND_US)
                 if e.type is EventType.CLICKED
                 else e
                 for e in events
@@ -105,7 +103,7 @@ def test_each_fault_has_its_finding_with_a_remedy_and_no_other(fault, where, sev
 
 def test_machine_clicks_are_no_scanner_finding_because_they_are_labelled(tmp_path):
     labelled = [
-        replace(e, actor=Actor.MACHINE) if e.type is EventType.CLICKED else e
+        e._replace(actor=Actor.MACHINE) if e.type is EventType.CLICKED else e
         for e in changed("scanners", month())
     ]
     assert [f.where for f in findings(labelled, tmp_path).findings] == []

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,7 +91,7 @@ def test_a_dry_run_counts_what_a_run_does_and_stores_nothing(log):
 
 
 def test_a_correction_in_bulk_is_dated_when_its_evidence_was_complete(log):
-    log.append([replace(one, received_at=one.occurred_at) for one in scenarios()])
+    log.append([one._replace(received_at=one.occurred_at) for one in scenarios()])
     relabel(log, is_dry=False, step=quiet)
     stored = [one for _, one in log.read(limit=10_000)]
     by_id = {one.event_id: one for one in stored}

@@ -1,5 +1,6 @@
 """Events over HTTP: in the next score, once, and durable whatever happens to the process."""
 
+import gc
 import signal
 import sqlite3
 import threading
@@ -52,6 +53,13 @@ def test_an_accepted_event_is_in_the_very_next_score(small_world, world, click):
         assert after["fallback"]["reason"] == "none"
         assert after["churn"]["p_churn"] != before["churn"]["p_churn"]
         assert after["content"]["ranking"] != before["content"]["ranking"]
+
+
+def test_the_collector_leaves_alone_what_was_there_before_the_first_call(world):
+    frozen = gc.get_freeze_count()
+    assert frozen > len(gc.get_objects()) // 2
+    assert world.score("anybody")["recipient_key"] == "anybody"
+    assert gc.get_freeze_count() <= frozen
 
 
 def test_a_call_may_be_repeated_at_will(small_world, world, click):

@@ -1,6 +1,5 @@
 """Labels: what each rule says of the edge cases, and what all rules say of the known scenarios."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -248,13 +247,13 @@ def test_a_correction_is_made_once_and_a_label_may_come_back():
 def test_a_person_s_correction_stands_whatever_the_rules_say_later_or_said_before():
     click = event("c", E.CLICKED, 0)
     rule = relabelled(click, Label(Actor.MACHINE, ("link_burst",)), decided_at=AT + 9, previous="")
-    person = replace(rule, event_id="p", provider="crm", actor=Actor.HUMAN, actor_reasons=("ours",))
+    person = rule._replace(event_id="p", provider="crm", actor=Actor.HUMAN, actor_reasons=("ours",))
     now = standing(click, [rule, person])
     assert (now.label, now.is_pinned) == (Label(Actor.HUMAN, ("ours",)), True)
     found = findings([event("d", E.DELIVERED, -1), click])
     assert corrected(click, now, found) is None
     assert corrected(click, now._replace(is_pinned=False), found) is not None
-    later = replace(person, event_id="q", actor=Actor.UNKNOWN)
+    later = person._replace(event_id="q", actor=Actor.UNKNOWN)
     assert standing(click, [rule, person, later]).label.actor is Actor.UNKNOWN
 
 
@@ -269,14 +268,14 @@ def test_one_more_reason_for_a_machine_is_not_worth_a_correction():
 
 
 def test_a_correction_is_dated_when_its_evidence_was_complete():
-    click = replace(event("c", E.CLICKED, 0), received_at=AT + 50)
-    late = replace(event("d", E.DELIVERED, -1), received_at=AT + 90)
-    early = replace(late, received_at=AT + 10)
+    click = event("c", E.CLICKED, 0)._replace(received_at=AT + 50)
+    late = event("d", E.DELIVERED, -1)._replace(received_at=AT + 90)
+    early = late._replace(received_at=AT + 10)
     for delivery, moment in ((late, AT + 90), (early, AT + 50)):
         found = corrected(click, standing(click, ()), findings([click, delivery]))
         assert (found.occurred_at, found.received_at) == (moment, moment)
         assert (found.provider, found.properties) == (OWN, {"event_id": "c"})
-    mail = replace(event("s", E.SENT, -9, properties={"links": 3}), received_at=AT + 10**9)
+    mail = event("s", E.SENT, -9, properties={"links": 3})._replace(received_at=AT + 10**9)
     told = findings([mail, *(event(str(n), E.CLICKED, 20 * n, url=str(n)) for n in range(3))])
     assert {finding.known_at for finding in told} == {AT + 10**9}
     now = Standing(Label(Actor.HUMAN, ()), "before", AT + 95, is_pinned=False)

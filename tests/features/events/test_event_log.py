@@ -39,6 +39,7 @@ EVENTS = st.builds(
     actor=st.sampled_from(Actor),
     actor_reasons=st.lists(TEXTS, max_size=2).map(tuple),
     properties=st.dictionaries(TEXTS, st.integers(-(2**63), 2**63 - 1) | st.booleans() | TEXTS),
+    schema_version=st.just(1),
 )
 
 

@@ -159,7 +159,7 @@ def test_what_enters_is_what_was_given_but_for_the_label(arrival):
     by_id = {one.event_id: one for one in stored.values()}
     for one in history:
         kept = by_id[one.event_id]
-        names = set(Event.__slots__) - {"actor", "actor_reasons", "value"}
+        names = set(Event._fields) - {"actor", "actor_reasons", "value"}
         assert [getattr(kept, n) for n in names] == [getattr(one, n) for n in names]
         if one.type not in (E.OPENED, E.CLICKED):
             assert (kept.actor, kept.actor_reasons) == (one.actor, one.actor_reasons)
@@ -295,7 +295,7 @@ def test_a_log_of_an_earlier_program_is_read_and_gets_its_index(tmp_path):
 
 def test_a_recipient_with_ten_thousand_clicks_does_not_stop_the_intake(log):
     many = [click(n % 50, n / 1_000, message_key=f"m{n}") for n in range(10_000)]
-    many = [Event(**{**{k: getattr(e, k) for k in Event.__slots__}, "event_id": f"c{n}"})
+    many = [Event(**{**{k: getattr(e, k) for k in Event._fields}, "event_id": f"c{n}"})
             for n, e in enumerate(many)]  # fmt: skip
     Intake(log).take(many)
     assert {label.actor for label in labels(log).values()} == {Actor.MACHINE}
