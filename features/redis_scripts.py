@@ -19,17 +19,27 @@ return mark
 """)
 
 # Rows that have seen at least as much as those stored; how many, or nothing under another mark.
+# As long as keys are new, as in a bulk load, nothing is read before it is written.
 # A row that has seen more lives a whole life again; one written once more goes on with its own.
 PUT: Final = Script(f"""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end
 local call, number = redis.call, struct.unpack
-local life, stored = tonumber(ARGV[2]), 0
+local life, stored, are_new = tonumber(ARGV[2]), 0, true
 for i = 2, #KEYS do
   local key, blob = KEYS[i], ARGV[i + 1]
-  local known = call('GETRANGE', key, {SEEN_AT}, {SEEN_AT + 7})
+  if are_new then
+    if life == 0 then
+      are_new = call('SET', key, blob, 'NX')
+    else
+      are_new = call('SET', key, blob, 'NX', 'PX', ARGV[2])
+    end
+  end
+  local known = are_new and '' or call('GETRANGE', key, {SEEN_AT}, {SEEN_AT + 7})
   local before = #known == 8 and number('<i8', known) or -1
   local seen = #blob >= {SEEN_AT + 8} and number('<i8', blob, {SEEN_AT + 1}) or -1
-  if seen >= before then
+  if are_new then
+    stored = stored + 1
+  elseif seen >= before then
     if life == 0 then
       call('SET', key, blob)
     elseif seen == before then
