@@ -17,8 +17,13 @@ from features.events.schema import EventType as E
 from features.events.world import World
 from features.events.world_clock import WEEK_US, Array
 from features.events.world_events import WorldEvents, write_ndjson
-from features.events.world_mail import Moods, mail
+from features.events.world_living import Living
+from features.events.world_mail import mail
+from features.events.world_moods import Moods
+from features.events.world_parameters import Twists
+from features.events.world_policy import Decide
 from features.events.world_site import organic_visits, visit
+from features.events.world_truth import Oracle, Week
 
 __all__ = ["Simulated", "simulate", "write_ndjson"]
 
@@ -33,41 +38,59 @@ class Simulated:
     Args:
         events: By time; the columns of `EventLog.scan` less `offset`.
         truth: One row per recipient, see `truth_of`.
+        oracle: Answers what would be likely, at the end and at the start of every week.
     """
 
     events: pl.DataFrame
     truth: pl.DataFrame
+    oracle: Oracle
 
 
-def simulate(*, seed: int, n_recipients: int, weeks: int, ends_at: int) -> Simulated:
+def simulate(
+    *,
+    seed: int,
+    n_recipients: int,
+    weeks: int,
+    ends_at: int,
+    twists: Twists | None = None,
+    decide: Decide | None = None,
+) -> Simulated:
     """Live the weeks before `ends_at` (microseconds), where the newest event lies.
 
     The same arguments give the same events, ids included. Other arguments give other ids of
     events and sends, so that two worlds fit into one log; recipient keys differ with the seed.
+
+    Args:
+        twists: How the world departs from what models assume; None is not at all.
+        decide: Takes the place of the sender of the logs.
     """
     begin = ends_at - weeks * WEEK_US
-    drawing, living = (
-        np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(2)
-    )
-    world = World.drawn(drawing, n_recipients=n_recipients, begin=begin, end=ends_at)
-    moods = Moods.at_begin(world, living, begin)
-    events = WorldEvents()
+    drawing, dice = (np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(2))
+    twists = twists or Twists()
+    world = World.drawn(drawing, n_recipients=n_recipients, span=(begin, ends_at), twists=twists)
+    moods = Moods.at_begin(world, dice, begin)
+    events, lived = WorldEvents(), []
+    living = Living(world, moods, events, dice, decide)
     joined = np.flatnonzero(world.recipients.signed_up_at >= begin)
     events.add(E.SIGNED_UP, joined, world.recipients.signed_up_at[joined])
     send = 0
     for week in range(begin, ends_at, WEEK_US):
-        moods.live_a_week(world, living, week)
+        moods.live_a_week(world, dice, week)
+        lived.append(Week.of(week, moods))
         for day in _send_days(world, week):
-            clicker, item, at = mail(world, moods, events, living, send=send, day=day)
-            visit(world, events, living, clicker, at, entry=item)
+            clicker, item, at = mail(living, send=send, day=day)
+            visit(living, clicker, at, entry=item)
             send += 1
-        visitor, at = organic_visits(world, moods.energy, living, begin=week)
-        visit(world, events, living, visitor, at)
+        visitor, at = organic_visits(living, begin=week)
+        moods.hear(visitor, at)
+        visit(living, visitor, at)
+    lived.append(Week.of(ends_at, moods))
     keys = recipient_keys(seed, n_recipients)
-    named = f"{seed} {n_recipients} {weeks} {ends_at}"
+    named = f"{seed} {n_recipients} {weeks} {ends_at} {twists if twists != Twists() else ''}"
     prefix = f"sim-{hashlib.blake2b(named.encode(), digest_size=4).hexdigest()}-"
     frame = events.frame(world, keys, stopped_at=moods.stopped_at, ends_at=ends_at, prefix=prefix)
-    return Simulated(frame, truth_of(world, moods, keys, ends_at=ends_at))
+    truth = truth_of(world, moods, keys, ends_at=ends_at)
+    return Simulated(frame, truth, Oracle(world, moods, tuple(lived)))
 
 
 def recipient_keys(seed: int, n_recipients: int) -> list[str]:
@@ -79,7 +102,8 @@ def truth_of(world: World, moods: Moods, keys: list[str], *, ends_at: int) -> pl
     """What no sender knows, one row per recipient.
 
     `rhythm` is the relative attention in each local hour of the week (Monday 00 first, mean 1),
-    `archetypes` and `taste` are shares in the order of `world.ARCHETYPES` and `world.TOPICS`;
+    `archetypes` and `taste` are shares in the order of `world.ARCHETYPES` and
+    `world_catalogue.TOPICS`; rhythm and taste are those at the end;
     `energy` is what is left of the engagement at the end, `is_dormant` that it is below a tenth.
     """
     people = world.recipients
@@ -90,6 +114,8 @@ def truth_of(world: World, moods: Moods, keys: list[str], *, ends_at: int) -> pl
             "timezone": [world.clock.zones[zone] for zone in people.zone],
             "is_zone_known": people.is_zone_known,
             "is_machine_open": people.is_machine_open,
+            "is_scanned": people.is_scanned,
+            "is_sweeper": people.sweeps.any(axis=1),
             "signed_up_at": people.signed_up_at,
             "stopped_at": pl.Series(np.where(stopped, moods.stopped_at, 0)).replace(0, None),
             "energy": moods.energy,
@@ -98,8 +124,8 @@ def truth_of(world: World, moods: Moods, keys: list[str], *, ends_at: int) -> pl
             "open_bias": people.open_bias,
             "click_bias": people.click_bias,
             "archetypes": _rows(people.archetypes),
-            "taste": _rows(people.taste),
-            "rhythm": _rows(people.rhythm),
+            "taste": _rows(moods.taste),
+            "rhythm": _rows(moods.rhythm),
         }
     )
 

@@ -9,21 +9,17 @@ from typing import Final, Self
 
 import numpy as np
 
-from features.events.schema import HOUR_US
+from features.events.schema import HOUR_US, SECOND_US
+from features.events.world_catalogue import TOPICS, Catalogue, catalogue_of
 from features.events.world_clock import WEEK_HOURS, WEEK_US, Array, WorldClock
-from features.events.world_parameters import Parameters
+from features.events.world_parameters import Parameters, Twists
 
-TOPICS: Final = (
-    "outdoor", "cooking", "garden", "travel", "fitness", "fashion",
-    "beauty", "books", "music", "gaming", "home", "family",
-)  # fmt: skip
 ARCHETYPES: Final = ("early", "commute", "office", "evening", "night", "lunch", "shifts")
 ZONES: Final = (
     "America/Los_Angeles", "America/Denver", "America/Chicago", "America/New_York",
     "America/Sao_Paulo", "Europe/London", "Europe/Berlin", "Europe/Athens",
     "Asia/Kolkata", "Asia/Singapore", "Asia/Tokyo", "Australia/Sydney",
 )  # fmt: skip
-N_ITEMS: Final = 60
 
 _SENDERS: Final = {  # where the sender sits, and how its recipients spread over ZONES
     "America/New_York": (16, 6, 20, 33, 4, 6, 6, 2, 2, 1, 2, 2),
@@ -31,7 +27,6 @@ _SENDERS: Final = {  # where the sender sits, and how its recipients spread over
     "Asia/Singapore": (3, 1, 2, 4, 1, 5, 3, 1, 18, 35, 12, 15),
 }
 _ARCHETYPE_SHARES: Final = np.array([1.2, 2.0, 1.5, 1.3, 0.5, 1.0, 0.5])
-_SMOOTHING: Final = 0.02  # keeps the match with a topic of no interest finite
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,9 +37,12 @@ class Recipients:
         zone: Number in `ZONES`.
         archetypes: Shape (n, 7), how much of each daily pattern.
         rhythm: Shape (n, 168), relative attention by local hour of the week, mean 1.
+        sweeps: Shape (n, 24), whether the inbox is swept at that hour; all False for who glances
+            at it now and then.
         check_rate: Looks at the inbox per hour, on average over the week.
         taste: Shape (n, 12), shares that add up to 1.
-        liking: Shape (n, 12), the taste as log-ratio to an even one.
+        visit_rhythm: Shape (n, 168), like `rhythm`, of visits without a mail.
+        is_scanned: Whether a machine follows every link before the mail is delivered.
         signed_up_at: Microseconds; before the simulated span for most.
     """
 
@@ -52,35 +50,17 @@ class Recipients:
     is_zone_known: Array
     archetypes: Array
     rhythm: Array
+    visit_rhythm: Array
+    sweeps: Array
     check_rate: Array
     open_bias: Array
     click_bias: Array
     taste: Array
-    liking: Array
     fatigue: Array
     visit_rate: Array
     is_machine_open: Array
+    is_scanned: Array
     signed_up_at: Array
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Catalogue:
-    """What can be sent and looked at, one row an item, oldest first.
-
-    Args:
-        topics: Shape (n_items, 12), 1 / number of topics where the item has the topic.
-        appeal: What the item adds to the log-odds of anybody's interest.
-    """
-
-    content_ids: tuple[str, ...]
-    topics: Array
-    appeal: Array
-    price: Array
-    published_at: Array
-
-    def n_published(self, at: int) -> int:
-        """How many items are out at a moment; they are the first ones."""
-        return int(np.searchsorted(self.published_at, at, side="right"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +68,6 @@ class World:
     """Everything that is fixed before the first mail goes out.
 
     Args:
-        match: Shape (n, n_items), how much more a recipient likes an item than an even taste.
         send_days: Days of the week of the sends, Monday is 0.
     """
 
@@ -96,32 +75,36 @@ class World:
     clock: WorldClock
     recipients: Recipients
     catalogue: Catalogue
-    match: Array
     sender_zone: int
     send_days: tuple[int, ...]
     currency: str
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator, *, n_recipients: int, begin: int, end: int) -> Self:
-        """A world for the span from `begin` to `end`, in microseconds."""
+    def drawn(
+        cls, rng: np.random.Generator, *, n_recipients: int, span: tuple[int, int], twists: Twists
+    ) -> Self:
+        """A world for a span, in microseconds."""
+        begin, end = span
         parameters = Parameters.drawn(rng)
-        # A year before for sign-ups, two weeks after for mails read late.
-        clock = WorldClock.spanning(ZONES, begin=begin - 54 * WEEK_US, end=end + 2 * WEEK_US)
+        # A year before for sign-ups, ten weeks after for mails read late and for what is asked.
+        clock = WorldClock.spanning(ZONES, begin=begin - 54 * WEEK_US, end=end + 10 * WEEK_US)
         sender = tuple(_SENDERS)[rng.integers(len(_SENDERS))]
         shares = np.array(_SENDERS[sender]) / sum(_SENDERS[sender])
         zone = rng.choice(len(ZONES), n_recipients, p=shares)
-        recipients = _recipients(rng, parameters, clock, zone, (begin, end))
-        catalogue = _catalogue(rng, begin, end)
         return cls(
             parameters=parameters,
             clock=clock,
-            recipients=recipients,
-            catalogue=catalogue,
-            match=(recipients.liking @ catalogue.topics.T).astype(np.float32),
+            recipients=_recipients(rng, (parameters, twists), clock, zone, span),
+            catalogue=catalogue_of(rng, begin, end),
             sender_zone=ZONES.index(sender),
             send_days=(1, 3, 5) if rng.random() < 0.5 else (1, 3),
             currency="EUR" if sender.startswith("Europe") else "USD",
         )
+
+    def sender_hour(self, at: Array) -> Array:
+        """Hour of the day on the sender's clock."""
+        ahead = self.clock.offsets_at(np.full(len(at), self.sender_zone), at).astype(np.int64)
+        return np.asarray((at + ahead * 60 * SECOND_US) // HOUR_US % 24)
 
 
 def hours_until(weights: Array, thresholds: Array) -> Array:
@@ -139,26 +122,32 @@ def hours_until(weights: Array, thresholds: Array) -> Array:
 
 
 def _recipients(
-    rng: np.random.Generator, p: Parameters, clock: WorldClock, zone: Array, span: tuple[int, int]
+    rng: np.random.Generator,
+    drawn: tuple[Parameters, Twists],
+    clock: WorldClock,
+    zone: Array,
+    span: tuple[int, int],
 ) -> Recipients:
-    n = len(zone)
+    (p, twists), n = drawn, len(zone)
     concentration = p.archetype_concentration * _ARCHETYPE_SHARES
     archetypes = rng.dirichlet(concentration, n)
     rhythm = _rhythm(rng, p, archetypes)
-    taste = rng.dirichlet(np.full(len(TOPICS), p.topic_concentration), n)
+    others = rhythm[rng.permutation(n)]
     return Recipients(
         zone=zone,
         is_zone_known=rng.random(n) < p.zone_known,
         archetypes=archetypes,
         rhythm=rhythm,
+        visit_rhythm=(1 - twists.visit_mix) * rhythm + twists.visit_mix * others,
+        sweeps=_sweeps(rng, rhythm, twists.sweeps),
         check_rate=p.checks_per_day / 24 * np.exp(rng.normal(0, p.checks_sd, n)),
         open_bias=rng.normal(p.open_logit, p.open_sd, n),
         click_bias=rng.normal(p.click_logit, 0.7, n),
-        taste=taste,
-        liking=np.log((taste + _SMOOTHING) / (1 / len(TOPICS) + _SMOOTHING)),
+        taste=rng.dirichlet(np.full(len(TOPICS), p.topic_concentration), n),
         fatigue=p.fatigue * np.exp(rng.normal(0, 0.5, n)),
         visit_rate=p.visits_per_week * np.exp(rng.normal(0, 0.6, n)),
         is_machine_open=rng.random(n) < p.machine_share,
+        is_scanned=rng.random(n) < p.scanner_share,
         signed_up_at=_sign_ups(rng, clock, zone, rhythm, span),
     )
 
@@ -193,6 +182,14 @@ def _rhythm(rng: np.random.Generator, p: Parameters, archetypes: Array) -> Array
     return np.asarray((week / week.mean(axis=1, keepdims=True)).astype(np.float32))
 
 
+def _sweeps(rng: np.random.Generator, rhythm: Array, share: float) -> Array:
+    """Two hours of the day for who sweeps, drawn from their own rhythm."""
+    day = rhythm.reshape(len(rhythm), 7, 24).mean(axis=1)
+    lots = np.log(day) + rng.gumbel(size=day.shape)
+    third = np.sort(lots, axis=1)[:, -3, None]
+    return np.asarray((lots > third) & (rng.random((len(rhythm), 1)) < share))
+
+
 def _later(day: Array, hours: Array) -> Array:
     """Each row of 24 hours turned by a fraction of hours of its own."""
     source = (np.arange(24) - hours[:, None]) % 24
@@ -220,18 +217,3 @@ def _daily_patterns() -> Array:
         0.6 * around(12.5, 10) + 0.4 * around(18, 5),
         0.5 * around(16, 5) + 0.5 * around(3, 5),
     ])  # fmt: skip
-
-
-def _catalogue(rng: np.random.Generator, begin: int, end: int) -> Catalogue:
-    topics = np.zeros((N_ITEMS, len(TOPICS)))
-    for item in topics:
-        item[rng.choice(len(TOPICS), rng.integers(1, 3), replace=False)] = 1
-    later = np.sort(rng.random(N_ITEMS - N_ITEMS // 4)) * 0.9 * (end - begin)
-    published = np.concatenate([np.full(N_ITEMS // 4, -WEEK_US), later]).astype(np.int64) + begin
-    return Catalogue(
-        content_ids=tuple(f"item-{number:03}" for number in range(1, N_ITEMS + 1)),
-        topics=topics / topics.sum(axis=1, keepdims=True),
-        appeal=rng.normal(0, 0.25, N_ITEMS),
-        price=np.round(np.exp(rng.normal(3.3, 0.7, N_ITEMS)), 2),
-        published_at=published,
-    )

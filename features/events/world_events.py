@@ -16,7 +16,8 @@ import polars as pl
 from features.events.database import COLUMNS
 from features.events.schema import SCHEMA_VERSION, Actor, EventType
 from features.events.schema import EventType as E
-from features.events.world import TOPICS, World
+from features.events.world import World
+from features.events.world_catalogue import TOPICS
 from features.events.world_clock import Array
 
 NONE: Final = -1  # in place of a send, item or set of properties that an event does not have
@@ -29,10 +30,12 @@ _MAIL: Final = (
     E.SENT, E.DELIVERED, E.BOUNCED, E.OPENED, E.CLICKED, E.UNSUBSCRIBED, E.COMPLAINED,
 )  # fmt: skip
 _WITH_URL: Final = (E.CLICKED, E.PAGE_VIEWED, E.PRODUCT_VIEWED)
+_REASONS: Final = ('["mail_privacy"]', '["scanner"]')
 _SITE: Final = "https://shop.example/"
 _DTYPES: Final = {
     "type": np.int8, "recipient": np.int32, "occurred_at": np.int64, "send": np.int32,
-    "item": np.int16, "actor": np.int8, "value": np.float64, "properties": np.int32,
+    "item": np.int16, "actor": np.int8, "link": np.int8, "value": np.float64,
+    "properties": np.int32,
 }  # fmt: skip
 _ORDER: Final = COLUMNS  # the fields of `Event`
 
@@ -53,12 +56,12 @@ class WorldEvents:
         """Add one event per recipient.
 
         Args:
-            columns: Any of send, item, actor, value and properties, each an array or one value
-                for all; an actor is its `actor_number`.
+            columns: Any of send, item, actor, link, value and properties, each an array or one
+                value for all; an actor is its `actor_number`, link 0 the page of the item.
         """
         given = {
             "send": NONE, "item": NONE, "actor": actor_number(Actor.HUMAN), "value": np.nan,
-            "properties": NONE, **columns,
+            "properties": NONE, "link": 0, **columns,
             "type": _TYPES.index(kind), "recipient": recipient, "occurred_at": occurred_at,
         }  # fmt: skip
         n = len(recipient)
@@ -133,8 +136,12 @@ def _named(
     sends = [f"{prefix}send-{number:04}" for number in range(1, n_sends + 1)]
     ids = world.catalogue.content_ids
     pages = [f"{_SITE}items/{content_id}" for content_id in ids]
+    link, page = columns["link"], np.where(item == NONE, len(pages), item)
+    links = [f"{_SITE}links/{number}" for number in range(1, 1 + int(link.max(initial=0)))]
+    page = np.where(link > 0, len(pages) + link, page)
     is_purchase = _is_of(kind, (E.PURCHASED,))
     is_machine = columns["actor"] == actor_number(Actor.MACHINE)
+    reason = np.where(is_machine, _is_of(kind, (E.CLICKED,)).astype(np.int64), NONE)
     named = pl.DataFrame(
         {
             "type": _chosen([each.value for each in _TYPES], kind),
@@ -144,16 +151,14 @@ def _named(
             "send_id": _chosen(sends, columns["send"]),
             "content_id": _chosen(ids, item),
             "topics": _chosen(topics, item, none=[]),
-            "url": _chosen([*pages, _SITE], np.where(item == NONE, len(pages), item)),
+            "url": _chosen([*pages, _SITE, *links], page),
             "value": pl.Series(columns["value"]).fill_nan(None),
             "currency": _chosen([world.currency], np.where(is_purchase, 0, NONE)),
             "channel": _chosen(["web", "email"], is_mail.astype(np.int64)),
             "utc_offset_min": world.clock.offsets_at(zone, at),
             "timezone": _chosen(world.clock.zones, np.where(is_known, zone, NONE)),
             "actor": _chosen([each.value for each in _ACTORS], columns["actor"]),
-            "actor_reasons": _chosen(
-                ['["mail_privacy"]'], np.where(is_machine, 0, NONE), none="[]"
-            ),
+            "actor_reasons": _chosen(_REASONS, reason, none="[]"),
             "properties": _chosen(properties, columns["properties"], none="{}"),
             "has_url": _is_of(kind, _WITH_URL),
         }

@@ -2,7 +2,9 @@
 
 import io
 import math
+from datetime import datetime
 from functools import cache
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import orjson
@@ -12,7 +14,9 @@ import pytest
 from features.events.compact import SCHEMA
 from features.events.schema import HOUR_US, MAX_SKEW_US, EventType, parse_event
 from features.events.simulator import Simulated, simulate, write_ndjson
-from features.events.world import TOPICS
+from features.events.world_catalogue import TOPICS
+from features.events.world_parameters import Twists
+from features.events.world_policy import Choice
 
 ENDS_AT = 1_780_000_000_000_000
 MAIL = ("sent", "delivered", "bounced", "opened", "clicked", "unsubscribed", "complained")
@@ -34,6 +38,11 @@ def with_truth(seed: int, *names: str) -> pl.DataFrame:
     return world(seed).events.join(
         world(seed).truth.select("recipient_key", *names), on="recipient_key"
     )
+
+
+def unscanned(seed: int) -> pl.DataFrame:
+    """Events of those whose clicks are all their own."""
+    return with_truth(seed, "is_scanned", "is_machine_open").filter(~pl.col("is_scanned"))
 
 
 def small(seed: int = 5, ends_at: int = ENDS_AT) -> Simulated:
@@ -100,7 +109,7 @@ def test_nobody_acts_before_signing_up_or_gets_mail_after_leaving(seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_message_is_sent_delivered_opened_and_clicked_in_this_order(seed):
-    mail = world(seed).events.filter(pl.col("message_key") != "")
+    mail = unscanned(seed).filter(pl.col("message_key") != "")
     at = mail.filter(pl.col("actor") == "human").pivot(
         "type", index="message_key", values="occurred_at", aggregate_function="min"
     )
@@ -112,6 +121,7 @@ def test_a_message_is_sent_delivered_opened_and_clicked_in_this_order(seed):
     assert not (at["bounced"].is_not_null() & at["delivered"].is_not_null()).any()
     kinds = mail.filter(pl.col("actor") != "human")["type"].unique().to_list()
     assert kinds == ["opened"]
+    mail = world(seed).events.filter(pl.col("message_key") != "")
     assert (
         mail.group_by("message_key").agg(pl.col("content_id").n_unique())["content_id"].max() == 1
     )
@@ -145,15 +155,20 @@ def test_the_logged_propensities_are_those_of_the_choices(seed):
     shares = sent.group_by("send_id").agg(pl.col("content_id").n_unique())["content_id"]
     assert (shares == 6).all()
     assert sent["propensity_content"].to_numpy() == pytest.approx(1 / 6)
-    p_usual = sent["propensity_hour"].max()
-    usual = (sent["propensity_hour"] == p_usual).mean()
-    assert usual == pytest.approx(p_usual, abs=0.01)
-    assert 23 * sent["propensity_hour"].min() + p_usual == pytest.approx(1)
+    # Weighed by one over its propensity, every hour is sent to everybody once.
+    hours = world(seed).oracle.world.sender_hour(sent["occurred_at"].to_numpy())
+    weights = 1 / sent["propensity_hour"].to_numpy()
+    assert set(hours) == set(range(24))
+    for hour in range(24):
+        mine = weights * (hours == hour)
+        assert abs(mine.mean() - 1) < 4.5 * mine.std() / np.sqrt(len(mine)) + 1e-3
+    assert (hours == 10).mean() > 0.7
+    assert 0.05 < (hours != 10).mean() < 0.3
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_rates_are_those_of_mail(seed):
-    events = with_truth(seed, "is_machine_open")
+    events = unscanned(seed)
     n = dict(events.group_by("type").len().iter_rows())
     delivered = events.filter(pl.col("type") == "delivered")
     opened = events.filter(pl.col("type") == "opened")
@@ -219,7 +234,9 @@ def test_activity_follows_the_true_rhythm_on_the_local_clock(seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_people_click_what_they_like(seed):
-    mail = with_truth(seed, "taste").filter(pl.col("type") == "delivered")
+    mail = with_truth(seed, "taste", "is_scanned").filter(
+        ~pl.col("is_scanned"), pl.col("type") == "delivered"
+    )
     clicked = world(seed).events.filter(pl.col("type") == "clicked")["message_key"]
     has = np.stack([mail["topics"].list.contains(topic).to_numpy() for topic in TOPICS], axis=1)
     match = (np.log(mail["taste"].to_numpy() + 0.02) * has).sum(axis=1) / has.sum(axis=1)
@@ -230,12 +247,13 @@ def test_people_click_what_they_like(seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_who_is_dormant_has_faded_out_and_then_does_nothing(seed):
-    events = with_truth(seed, "is_dormant", "signed_up_at", "stopped_at").filter(
+    events = with_truth(seed, "is_dormant", "signed_up_at", "stopped_at", "is_scanned").filter(
+        ~pl.col("is_scanned"),
         pl.col("type").is_in(["opened", "clicked", "page_viewed"]),
         pl.col("actor") == "human",
         pl.col("stopped_at").is_null(),
     )
-    people = world(seed).truth.filter(pl.col("stopped_at").is_null())
+    people = world(seed).truth.filter(pl.col("stopped_at").is_null(), ~pl.col("is_scanned"))
     n = dict(people.group_by("is_dormant").len().iter_rows())
     assert 0.05 < n[True] / people.height < 0.40
     recent = events.filter(pl.col("occurred_at") > ENDS_AT - 14 * 24 * HOUR_US)
@@ -247,3 +265,111 @@ def test_all_kinds_of_events_are_known_to_the_schema():
     assert set(world(1).events["type"]) <= {kind.value for kind in EventType}
     assert set(world(1).events.filter(pl.col("type").is_in(MAIL))["channel"]) == {"email"}
     assert world(1).events["received_at"].max() <= ENDS_AT + MAX_SKEW_US
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_scanners_follow_every_link_at_once_and_are_not_all_noticed(seed):
+    clicks = with_truth(seed, "is_scanned").filter(pl.col("type") == "clicked")
+    others = clicks.filter(~pl.col("is_scanned"))
+    assert (others["actor"] == "human").all()
+    assert not others["url"].str.contains("/links/").any()
+    by_machine = clicks.filter(pl.col("url").str.contains("/links/"))
+    assert by_machine["recipient_key"].n_unique() > 20
+    assert set(by_machine["actor"]) == {"machine", "human"}
+    per_mail = by_machine.group_by("message_key").agg(pl.col("url").n_unique())["url"]
+    assert (per_mail == 2).all()
+    delivered = world(seed).events.filter(pl.col("type") == "delivered")
+    waited = by_machine.join(
+        delivered.select("message_key", pl.col("occurred_at").alias("from")), on="message_key"
+    ).select((pl.col("occurred_at") - pl.col("from")) / 1e6)["occurred_at"]
+    assert 3 < waited.median() < 20
+
+
+@pytest.mark.parametrize("seed", SEEDS[:2])
+def test_what_the_oracle_says_is_what_happens(seed):
+    """The chance of a click within a week, against the clicks in the last weeks of the logs."""
+    lived, clicked = world(seed), unscanned(seed).filter(pl.col("type") == "clicked")
+    oracle, keys = lived.oracle, lived.truth["recipient_key"].to_list()
+    number = {key: place for place, key in enumerate(keys)}
+    until, since = ENDS_AT - 8 * 24 * HOUR_US, ENDS_AT - 22 * 24 * HOUR_US
+    mails = unscanned(seed).filter(
+        pl.col("type") == "delivered", pl.col("occurred_at").is_between(since, until)
+    )
+    to = np.array([number[key] for key in mails["recipient_key"]])
+    item = np.array([int(name[-3:]) - 1 for name in mails["content_id"]])
+    at = mails["occurred_at"].to_numpy()
+    p = np.empty(len(to))
+    for each in np.unique(item):
+        rows = item == each
+        p[rows] = oracle.p_clicked(to[rows], np.array([each]), at[rows])[:, 0]
+    happened = mails["message_key"].is_in(clicked["message_key"].implode()).to_numpy()
+    z = (happened.sum() - p.sum()) / np.sqrt((p * (1 - p)).sum())
+    assert abs(z) < 6, (happened.mean(), p.mean())
+    top = p >= np.quantile(p, 0.9)
+    assert happened[top].mean() > 3 * happened[~top].mean()
+
+
+@pytest.mark.parametrize("seed", SEEDS[:2])
+def test_silence_comes_as_often_as_the_oracle_says(seed):
+    lived = world(seed)
+    oracle, keys = lived.oracle, lived.truth["recipient_key"]
+    week = oracle.weeks[-5]
+    days = (ENDS_AT - week.begin) / (24 * HOUR_US)
+    subscribed = lived.truth.filter(
+        pl.col("signed_up_at") < week.begin - 28 * 24 * HOUR_US,
+        pl.col("stopped_at").is_null() | (pl.col("stopped_at") > week.begin),
+        ~pl.col("is_scanned"),
+    )["recipient_key"]
+    to = np.flatnonzero(keys.is_in(subscribed.implode()).to_numpy())
+    p = oracle.p_silent(to, at=week.begin, days=days, seed=1)
+    shown = unscanned(seed).filter(
+        pl.col("occurred_at") >= week.begin,
+        pl.col("actor") == "human",
+        pl.col("type").is_in(["opened", "clicked", "page_viewed"]),
+    )
+    left = unscanned(seed).filter(
+        pl.col("occurred_at") >= week.begin, pl.col("type").is_in(["unsubscribed", "complained"])
+    )
+    of = keys.gather(to)
+    silent = (
+        ~of.is_in(shown["recipient_key"].implode()) | of.is_in(left["recipient_key"].implode())
+    ).to_numpy()
+    assert p.mean() == pytest.approx(silent.mean(), abs=0.05)
+    high = p > np.median(p)
+    assert silent[high].mean() > silent[~high].mean() + 0.2
+
+
+def test_a_policy_of_ones_own_decides_and_its_propensities_are_logged():
+    def evening(sending, rng):
+        n = len(sending.recipient)
+        held = rng.random(n) < 0.5
+        ones = np.ones(n)
+        return Choice(np.full(n, 20), np.full(n, sending.candidates[0]), ones, ones / 2, held)
+
+    given = simulate(seed=5, n_recipients=400, weeks=4, ends_at=ENDS_AT, decide=evening)
+    logged = simulate(seed=5, n_recipients=400, weeks=4, ends_at=ENDS_AT)
+    sent = given.events.filter(pl.col("type") == "sent")
+    hours = given.oracle.world.sender_hour(sent["occurred_at"].to_numpy())
+    assert set(hours) == {20}
+    assert set(sent["properties"]) == {'{"propensity_hour":1.0,"propensity_content":0.5}'}
+    assert (sent.group_by("send_id").agg(pl.col("content_id").n_unique())["content_id"] == 1).all()
+    n_logged = logged.events.filter(pl.col("type") == "sent").height
+    assert 0.4 < sent.height / n_logged < 0.6
+
+
+def test_twists_are_what_they_say():
+    twisted = simulate(
+        seed=3, n_recipients=2_000, weeks=8, ends_at=ENDS_AT, twists=Twists(sweeps=1.0)
+    )
+    assert twisted.truth["is_sweeper"].all()
+    assert not world(3).truth["is_sweeper"].any()
+    opened = twisted.events.filter(pl.col("type") == "opened", pl.col("actor") == "human")
+    slots = twisted.oracle.world.recipients.sweeps
+    number = {key: place for place, key in enumerate(twisted.truth["recipient_key"])}
+    zones = dict(twisted.truth.select("recipient_key", "timezone").iter_rows())
+    for key, at in opened.select("recipient_key", "occurred_at").head(300).iter_rows():
+        local = datetime.fromtimestamp(at / 1e6, ZoneInfo(zones[key]))
+        sweeps = slots[number[key]]  # the hours count from the minute of the delivery
+        assert sweeps[local.hour] or sweeps[local.hour - 1], (key, local)
+    with pytest.raises(ValueError, match=r"visit_mix is a share: 1.5"):
+        Twists(visit_mix=1.5)
