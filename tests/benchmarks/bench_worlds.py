@@ -178,6 +178,9 @@ def churn(log: Log, folder: Path) -> Mapping[str, float]:
     known = log.events.filter(pl.col("occurred_at") < at)
     keys = labels.at_risk(known, engaged, left, at=at, since_days=180)
     spine = pl.DataFrame({"recipient_key": keys, "at": np.full(len(keys), at)})
+    shown = log.order(as_of=at).data.recipient(spine, ["days_since_active"])[:, 0]
+    spine = spine.filter(pl.Series(~np.isnan(shown)))
+    keys = spine["recipient_key"].to_list()
     y = labels.churned(spine, engaged, left, horizon_us=round(HORIZON_DAYS * DAY_US))
     number = {key: place for place, key in enumerate(log.world.truth["recipient_key"])}
     to = np.array([number[key] for key in keys])

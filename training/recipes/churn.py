@@ -40,13 +40,16 @@ def train(order: Order) -> Trained:
     order.need_days(SPEC.name, 2 * horizon + WARM_DAYS)
     order.step("labels: who went silent")
     spine, y = _labelled(order, horizon)
-    newest = max(spine["at"].to_list(), default=0)
-    is_test = (spine["at"] == newest).to_numpy()
-    require(SPEC.name, y, is_test, rows=MIN_ROWS, rarer=MIN_OF_A_CLASS)
 
     order.step("features: joining the snapshots in Feast")
     names = list(dict.fromkeys([*SPEC.inputs, *RFM]))
     frame = order.data.recipient(spine, names)
+    # Whom labels of today call active may have shown nothing sure to the features of the day.
+    was_active = ~np.isnan(frame[:, names.index("days_since_active")])
+    spine, y, frame = spine.filter(pl.Series(was_active)), y[was_active], frame[was_active]
+    newest = max(spine["at"].to_list(), default=0)
+    is_test = (spine["at"] == newest).to_numpy()
+    require(SPEC.name, y, is_test, rows=MIN_ROWS, rarer=MIN_OF_A_CLASS)
     rows = np.ascontiguousarray(frame[:, : len(SPEC.inputs)])
     data = Labelled(rows, y, spine["recipient_key"].to_list(), is_test)
     fitted = fit_pointwise(SPEC, order, data, leaves=50)
