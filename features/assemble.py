@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.decay import FLOOR, NEVER_AT
+from features.evened import evened
 from features.events.schema import DAY_US, HOUR_US, SECOND_US
 from features.kinds import MOST_WEEKS
 from features.layout import HOURS_PER_WEEK, MONDAY_SHIFT, Layout
@@ -136,7 +137,12 @@ def _features(reading: Reading, plan: Plan, pool: Reading | None) -> NDArray[np.
 
 
 def rhythm(reading: Reading, layout: Layout) -> NDArray[np.float32]:
-    """Hour-of-week activity, shape (n, 168), Monday 00 of the local clock first."""
+    """Activity by hour of the week as if mailed evenly, (n, 168); see `evened`."""
+    return evened(activity(reading, layout), exposure(reading, layout)).astype(np.float32)
+
+
+def activity(reading: Reading, layout: Layout) -> NDArray[np.float32]:
+    """Active hours by hour of the week, shape (n, 168), Monday 00 of the local clock first."""
     plan, weeks = plan_of(layout.view), reading.values[:, layout.n_counters :]
     is_sound = ~_is_void(reading.at, reading.last.T, plan)[plan.active_doubt]
     sure, doubtful = weeks[:, :HOURS_PER_WEEK], weeks[:, HOURS_PER_WEEK : 2 * HOURS_PER_WEEK]

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from features.evened import AGING
 from models.spec import HOURS_PER_WEEK
 
 Floats = NDArray[np.float64]
@@ -31,15 +32,10 @@ SMOOTH: Final = np.sum(
 TEMPER: Final = 0.5  # one person's events are alike: half their likelihood picks the cohort
 FLOOR: Final = 1e-9
 
-# How a mail ages: a fresh mail is seen soon or late. Shape of published time-to-open curves
-# (a quarter within the hour, median about six hours, seven in ten within the day).
-AGING: Final = 0.75 * np.exp(-np.arange(24) / 7.0) + 0.25 * np.exp(-np.arange(24) / 90.0)
+_DAY: Final = AGING[:24] / AGING[:24].sum()
 # (168, 168): column s sums the activity in the 24 h after a send in s
 SEEN: Final = np.sum(
-    [
-        w * np.roll(np.eye(HOURS_PER_WEEK), -age, axis=1)
-        for age, w in enumerate(AGING / AGING.sum())
-    ],
+    [w * np.roll(np.eye(HOURS_PER_WEEK), -age, axis=1) for age, w in enumerate(_DAY)],
     axis=0,
 )
 

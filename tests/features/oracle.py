@@ -19,7 +19,7 @@ import pytest
 from hypothesis import strategies as st
 
 from features import batch
-from features.assemble import Reading, exposure, matrix, read, rhythm
+from features.assemble import Reading, activity, exposure, matrix, read
 from features.candidates import Candidate, affinity_matrix, affinity_of
 from features.definitions import AFFINITY
 from features.definitions.recipient import ENGAGED
@@ -412,7 +412,7 @@ def agree(
     np.testing.assert_allclose(matrix(reading, view, pool), features, 1e-6, 1e-6)
     if layout.has_rhythm:
         weeks = np.array([o.week() for o in expected])
-        np.testing.assert_allclose(rhythm(reading, layout), weeks, 1e-6, 1e-12)
+        np.testing.assert_allclose(activity(reading, layout), weeks, 1e-6, 1e-12)
         mails = np.array([o.exposed() for o in expected])
         np.testing.assert_allclose(exposure(reading, layout), mails, 1e-6, 1e-12)
 
