@@ -2,12 +2,14 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from training.bgnbd import fit_bgnbd
+from training.calibration import fit_platt
 
 Floats = NDArray[np.float64]
 _EDGE = 0.002
@@ -46,6 +48,14 @@ def bgnbd_silence(count: Floats, tenure: Floats, recency: Floats, horizon: float
     sample = np.random.default_rng(0).permutation(len(count))[:8_000]
     fitted = fit_bgnbd(repeats[sample], newest[sample], age[sample])
     return _inside(fitted.p_silent(horizon / 7.0, repeats, newest, age))
+
+
+def recalibrated(p: Floats, y: Floats, is_recent: NDArray[np.bool_]) -> Floats:
+    """The others' chances, calibrated as the model's are; as they are where nothing is recent."""
+    if not is_recent.any():
+        return p
+    raw = logit(p)
+    return _inside(fit_platt(raw[is_recent], y[is_recent]).apply(raw[~is_recent]))
 
 
 def _inside(p: Floats) -> Floats:

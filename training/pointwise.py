@@ -7,6 +7,7 @@ are later than both and are scored by the exported graph.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import log
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,17 +23,25 @@ from training.splits import held_out
 from training.trees import CalibratedTrees, fit_trees, raw_score
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+MIN_RECENT: Final = 25  # of the rarer class, to fit a calibration on
 Rows = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Inputs (n, n_inputs), labels, recipients and which rows are the test, all in one order."""
+    """Inputs (n, n_inputs), labels, recipients and which rows are the test, all in one order.
+
+    Args:
+        is_recent: Rows as new as the test's, of recipients nobody trains on: what the calibration
+            is fitted on where there are any, because base rates move.
+    """
 
     rows: Rows
     y: Floats
     recipients: Sequence[str]
     is_test: NDArray[np.bool_]
+    is_recent: NDArray[np.bool_]
 
     @property
     def people_of_test(self) -> list[str]:
@@ -42,11 +51,17 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A proven model, its answers for the test rows, and what it was fitted on."""
+    """A proven model, its answers for the test rows, and what it was fitted on.
+
+    Args:
+        p: Of the exported graph, shape (n_test,).
+        p_before: The same calibrated on older rows only.
+    """
 
     model: CalibratedTrees
     exported: Exported
     p: Floats
+    p_before: Floats
     n_fit: int
     base_rate: float
     min_data_in_leaf: int
@@ -78,8 +93,9 @@ def fit_pointwise(
         ParityError: The exported graph and the estimator disagree.
     """
     order.step("fitting trees")
-    held = held_out(data.recipients, share=0.2, salt=spec.name)
-    fit, stop = ~data.is_test & ~held, ~data.is_test & held
+    held = apart(spec, data.recipients)
+    is_older = ~data.is_test & ~data.is_recent
+    fit, stop = is_older & ~held, is_older & held
     leaf = int(np.clip(fit.sum() / leaves, 20, 200))
     booster = fit_trees(
         (data.rows[fit], data.y[fit]),
@@ -88,7 +104,11 @@ def fit_pointwise(
         seed=order.seed,
         min_data_in_leaf=leaf,
     )
-    platt = fit_platt(raw_score(booster, data.rows[stop]), data.y[stop])
+    older = fit_platt(raw_score(booster, data.rows[stop]), data.y[stop])
+    platt = older
+    if data.is_recent.any():
+        recent = data.is_recent
+        platt = fit_platt(raw_score(booster, data.rows[recent]), data.y[recent])
     platt = replace(platt, intercept=platt.intercept + log(kept))
     model = CalibratedTrees(booster, platt, spec.inputs)
     output = spec.outputs[0].name
@@ -104,5 +124,19 @@ def fit_pointwise(
     order.step("measuring the exported graph")
     scored = Session(exported.graph, spec).run(np.ascontiguousarray(data.rows[data.is_test]))
     p = scored[output][:, 0].astype(np.float64)
-    base = float(np.round(data.y[fit].mean() * kept, 6))
-    return Fitted(model, exported, p, int(fit.sum()), base, leaf)
+    before = replace(older, intercept=older.intercept + log(kept))
+    p_before = before.apply(raw_score(booster, data.rows[data.is_test]))
+    base = float(np.round(data.y[data.is_recent if data.is_recent.any() else fit].mean() * kept, 6))
+    return Fitted(model, exported, p, p_before, int(fit.sum()), base, leaf)
+
+
+def apart(spec: ModelSpec, recipients: Sequence[str]) -> NDArray[np.bool_]:
+    """The fifth of recipients that nobody trains on, the same ones every time; shape (n,)."""
+    return held_out(recipients, share=0.2, salt=spec.name)
+
+
+def recent_of(spec: ModelSpec, recipients: Sequence[str], y: Floats, is_newest: Flags) -> Flags:
+    """The newest rows to calibrate on; none where they are too few for two numbers."""
+    recent = is_newest & apart(spec, recipients)
+    rarer = min(y[recent].sum(), (1 - y[recent]).sum())
+    return recent if rarer >= MIN_RECENT else np.zeros(len(y), np.bool_)

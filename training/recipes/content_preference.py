@@ -52,7 +52,8 @@ def train(order: Order) -> Trained:
             axis=1,
         )
     )
-    data = Labelled(rows, y, spine["recipient_key"].to_list(), is_test)
+    nothing = np.zeros(len(y), np.bool_)  # the newest fifth are all for the test
+    data = Labelled(rows, y, spine["recipient_key"].to_list(), is_test, nothing)
     fitted = fit_pointwise(SPEC, order, data, leaves=200, kept=made.kept)
     is_shown = made.kept == 1.0
     compare = _by_probability if is_shown else _by_rank
