@@ -119,18 +119,39 @@ def simulate_command(
     recipients: Annotated[int, typer.Option(help="How many people.", min=1)] = 2_000,
     weeks: Annotated[int, typer.Option(help="How many weeks of mail.", min=1)] = 26,
     seed: Annotated[int, typer.Option(help="The same seed gives the same world.")] = 7,
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="Where to write, as Parquet, what no sender knows of each person."),
+    ] = None,
+    twisted: Annotated[
+        bool,
+        typer.Option(
+            "--twisted",
+            help="A world unlike what the models assume: some sweep their inbox at fixed hours, "
+            "and visits follow other rhythms than mail.",
+        ),
+    ] = False,
 ) -> None:
     """Write the events of a made-up world: people, mails, clicks, visits, purchases.
 
     The file is ready for `opportune ingest FILE`, without a mapping.
     """
     with errors_shown():
+        import numpy as np
+
         from features.events.simulator import simulate, write_ndjson
+        from features.events.world_parameters import Twists
 
         today = time.time_ns() // 1_000 // DAY_US * DAY_US
-        world = simulate(seed=seed, n_recipients=recipients, weeks=weeks, ends_at=today)
+        twists = Twists.drawn(np.random.default_rng(seed)) if twisted else None
+        world = simulate(
+            seed=seed, n_recipients=recipients, weeks=weeks, ends_at=today, twists=twists
+        )
         file.parent.mkdir(parents=True, exist_ok=True)
         write_ndjson(world.events, file)
+        if truth is not None:
+            truth.parent.mkdir(parents=True, exist_ok=True)
+            world.truth.write_parquet(truth)
     OUT.print(f"{world.events.height:,} events of {recipients:,} people in {file}", highlight=False)
 
 
