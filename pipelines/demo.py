@@ -259,7 +259,7 @@ def _items(events: pl.DataFrame) -> dict[str, list[str]]:
 def _people(events: pl.DataFrame) -> list[str]:
     """Four recipients: the liveliest, two in between, one long silent."""
     humans = events.filter(
-        pl.col("actor") == "human", pl.col("type").is_in(["clicked", "purchased"])
+        pl.col("type").is_in(["page_viewed", "purchased"])  # no scanner gets as far as the site
     )
     ranked = (
         humans.group_by("recipient_key")

@@ -190,7 +190,8 @@ def _make_world(data_dir: Path) -> dict[str, Any]:
     now = 20_400 * DAY_US  # 2025-11-08, a Saturday
     own = Settings(data_dir=data_dir, tracking_uri="", seed=7)
     data_dir.mkdir()
-    events = simulate(seed=7, n_recipients=600, weeks=30, ends_at=now).events
+    world = simulate(seed=7, n_recipients=600, weeks=30, ends_at=now)
+    events = world.events
     write_ndjson(events, data_dir / "world.ndjson")
     registry = MlflowRegistry(own.mlflow_uri, artifacts=own.artifacts_dir.as_uri())
     folder = ModelFolder(own.models_dir)
@@ -210,7 +211,12 @@ def _make_world(data_dir: Path) -> dict[str, Any]:
                 retrain(name, order=order, registry=registry)
                 if seed == 7:
                     promote(name, "candidate", registry=registry, folder=folder)
-    alive = events.filter(pl.col("type").is_in(["clicked", "purchased"]), actor="human")
+    scanned = world.truth.filter("is_scanned")["recipient_key"]
+    alive = events.filter(
+        pl.col("type").is_in(["clicked", "purchased"]),
+        ~pl.col("recipient_key").is_in(scanned.implode()),
+        actor="human",
+    )
     people = alive.group_by("recipient_key").len().sort("len", "recipient_key", descending=True)
     items = (
         events.filter(pl.col("content_id") != "")

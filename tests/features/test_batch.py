@@ -1,7 +1,5 @@
 """The bulk reader's parts: texts numbered, codes looked up, events placed, rows read in blocks."""
 
-from dataclasses import replace
-
 import numpy as np
 import polars as pl
 import pytest
@@ -93,8 +91,8 @@ def _some_events(n: int) -> list[Event]:
         events.append(Event(str(i), kind, who, at, at + late, content_id=f"item {i % 9}"))
     corrected = [e for e in events if e.type is EventType.CLICKED][:30:3]
     labels = [
-        replace(
-            e, event_id=f"label {e.event_id}", type=EventType.RELABELLED, actor=Actor.MACHINE,
+        e._replace(
+            event_id=f"label {e.event_id}", type=EventType.RELABELLED, actor=Actor.MACHINE,
             received_at=e.received_at + 5 * DAY_US, properties={TARGET: e.event_id},
         )
         for e in corrected
