@@ -24,6 +24,7 @@ from training.trees import fit_trees, raw_score
 SHARES: Final = (0.125, 0.25, 0.5, 1.0)
 CHEAP: Final[dict[str, Any]] = {"learning_rate": 0.15, "min_data_in_leaf": 50}
 MAX_VALIDATION: Final = 250
+MAX_COHORTS: Final = 6
 _SALT: Final = "learning curve"
 
 Floats = NDArray[np.float64]
@@ -84,7 +85,7 @@ def of_rhythm(
     *,
     seed: int,
 ) -> Curve:
-    """The curve of send time, with as many cohorts as the model has.
+    """The curve of send time, with six cohorts where the model has more.
 
     Args:
         train: Recipients and counts of their past weeks, shape (n, 168).
@@ -94,9 +95,10 @@ def of_rhythm(
     some = np.random.default_rng(seed).permutation(len(validation[0]))[:MAX_VALIDATION]
     held = (validation[0][some], validation[1][some])
     people, past, later = test
+    cohorts = min(len(rhythm.shares), MAX_COHORTS)
 
     def loss(part: Mask) -> Floats:
-        fitted = fit_rhythm(train[1][part], held, seed=seed, cohorts=(len(rhythm.shares),))
+        fitted = fit_rhythm(train[1][part], held, seed=seed, cohorts=(cohorts,))
         return -log_likelihood(fitted.activity(past), later)
 
     return _curve("nats per event", loss, train[0], people)
