@@ -36,7 +36,9 @@ class Limits:
     """What the gates ask for; the error rates above are those of the defaults.
 
     Args:
-        alpha: Error rate of each one-sided test, and of all slices together (Holm).
+        alpha: One-sided error rate of non-inferiority, and of all slices together (Holm).
+        alpha_better: The same of "better": the end of the 95 % interval that a report calls a
+            baseline beaten by.
         min_recipients: In the test; below, "no difference" only means "not looked".
         min_of_a_class: Positives and negatives in the test, for probabilities.
         refresh_share: How much of the champion's log loss a refresh may cost.
@@ -52,6 +54,7 @@ class Limits:
     """
 
     alpha: float = 0.05
+    alpha_better: float = 0.025
     min_recipients: int = 2_000
     min_of_a_class: int = 200
     refresh_share: float = 0.005
@@ -161,22 +164,23 @@ def _champion(report: Report, route: Route, limits: Limits) -> Gate:
     if row is None or row.gain is None:
         said = "it was not measured on the candidate's test rows; retrain while it is champion"
         return Gate("champion", passed=False, said=said)
-    needed = 0.0 if route is Route.NEW_SPEC else -_allowed(report, row, limits)
-    return _bound("champion", row, needed, limits)
+    if route is Route.NEW_SPEC:
+        return _bound("champion", row, 0.0, limits.alpha_better)
+    return _bound("champion", row, -_allowed(report, row, limits), limits.alpha)
 
 
 def _baseline(report: Report, limits: Limits) -> Gate:
     row = report.best_baseline
     if row is None:
         return Gate("baseline", passed=False, said="none was measured; retrain")
-    return _bound("baseline", row, limits.baseline_margin, limits)
+    return _bound("baseline", row, limits.baseline_margin, limits.alpha_better)
 
 
-def _bound(name: str, row: Row, needed: float, limits: Limits) -> Gate:
+def _bound(name: str, row: Row, needed: float, alpha: float) -> Gate:
     """One-sided: the lower bound of the gain has to be above what is needed."""
     gain = row.gain
     assert gain is not None  # noqa: S101  both callers looked
-    low = gain.value - _NORMAL.inv_cdf(1 - limits.alpha) * gain.se
+    low = gain.value - _NORMAL.inv_cdf(1 - alpha) * gain.se
     said = f"gain over {row.method} {gain.value:+.4f}, at least {low:+.4f}, needed {needed:+.4f}"
     return Gate(name, low > needed, said)
 

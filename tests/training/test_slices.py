@@ -239,7 +239,7 @@ def test_ten_thousand_rows_take_less_than_a_second():
     assert len(found) == 35
 
 
-def test_the_champion_is_a_row_of_its_own_and_never_the_best_baseline(tmp_path):
+def test_the_champion_is_a_row_of_its_own_and_never_the_best_baseline():
     rng = np.random.default_rng(4)
     p = rng.beta(2, 5, 3_000)
     y = (rng.random(3_000) < p).astype(float)
