@@ -22,6 +22,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from models.bundle import GRAPH, sha256_of
+from models.card import card_of
 from models.errors import RegistryUnavailableError, VersionUnknownError
 from models.report import Report
 from models.spec import ModelSpec
@@ -132,7 +133,7 @@ class MlflowRegistry:
         run = self._client.create_run(
             self._experiment(),
             run_name=f"{spec.name} as of {entry.report.as_of}",
-            tags={"model": spec.name, "mlflow.note.content": entry.report.to_markdown()}
+            tags={"model": spec.name, "mlflow.note.content": card_of(entry.report)}
             | dict(entry.tags),
         )
         run_id = run.info.run_id
@@ -144,7 +145,7 @@ class MlflowRegistry:
             folder = Path(scratch)
             for name, picture in entry.pictures.items():
                 (folder / name).write_bytes(picture)
-            (folder / "report.md").write_text(entry.report.to_markdown())
+            (folder / "report.md").write_text(card_of(entry.report))
             self._client.log_artifacts(run_id, str(folder), PICTURES_PATH)
         self._client.log_artifacts(run_id, str(bundle), BUNDLE_PATH)
         self._client.set_terminated(run_id)
@@ -181,4 +182,4 @@ def _description(entry: Entry, run_id: str) -> str:
         f"![{name}](/get-artifact?path={PICTURES_PATH}/{name}&run_uuid={run_id})"
         for name in entry.pictures
     ]
-    return "\n".join([entry.report.to_markdown(), *pictures])
+    return "\n".join([card_of(entry.report), *pictures])

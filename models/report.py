@@ -1,14 +1,16 @@
 """What was measured on an exported bundle, with its baselines beside it, and what to make of it.
 
 A report reads both ways: JSON in the bundle for gates and machines, Markdown for the person
-who decides. It says plainly where a baseline was not beaten.
+who decides (`card.py`). It says plainly where a baseline was not beaten, and for whom.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pydantic import TypeAdapter
+
+CHAMPION: Final = "champion"  # the method of a row begins so: "champion 3"
+NORMAL_95: Final = 1.959964  # half a 95 % interval in standard errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,11 @@ class Measured:
         """The number and half the interval's width, for narrow tables."""
         return f"{self.value:.3f} ±{(self.high - self.low) / 2:.3f}"
 
+    @property
+    def se(self) -> float:
+        """Standard error, as if the interval were a normal one."""
+        return (self.high - self.low) / (2 * NORMAL_95)
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -43,6 +50,55 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """Some of the test rows; only their number where they are too few to say anything.
+
+    Args:
+        family: What tells the rows apart, such as "tenure".
+        name: Which of them these are, such as "under 30 days".
+        value: The main measure; mean log loss, or what the gain counts.
+        gain: What the model has over the best baseline (paired); more is better.
+        over_champion: The same over the champion, where it answered the same rows.
+        excess: Predicted less observed share, for probabilities.
+    """
+
+    family: str
+    name: str
+    n_rows: int
+    n_recipients: int
+    value: Measured | None = None
+    gain: Measured | None = None
+    over_champion: Measured | None = None
+    predicted: float | None = None
+    observed: float | None = None
+    excess: Measured | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How probabilities stand to what happened, with intervals over recipients.
+
+    Args:
+        shift: Log odds to add so that the mean prediction is the observed share; 0 is right.
+        slope: What to multiply the log odds by; below 1 the model is too sure.
+    """
+
+    predicted: float
+    observed: float
+    shift: Measured
+    slope: Measured
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """How much the test rests on; positives and negatives for probabilities only."""
+
+    recipients: int
+    positives: int | None = None
+    negatives: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A model beside its baselines on data later than its training.
 
@@ -50,6 +106,8 @@ class Report:
         gain_of: What `gain` counts, such as "log loss" or "nats per event"; more is better.
         facts: Sizes, dates and settings worth reading.
         notes: What the numbers do not say.
+        champion: The champion of that day on the same rows, where it answers the same question.
+        slices: Parts of the test, worst first; empty in reports of earlier versions.
     """
 
     model: str
@@ -61,6 +119,16 @@ class Report:
     parity: dict[str, float]
     facts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    champion: Row | None = None
+    calibration: Calibration | None = None
+    sample: Sample | None = None
+    slices: list[Slice] = field(default_factory=list)
+
+    @property
+    def best_baseline(self) -> Row | None:
+        """The baseline that the model has least over."""
+        rated = [(row.gain.value, row) for row in self.baselines if row.gain is not None]
+        return min(rated, key=lambda pair: pair[0])[1] if rated else None
 
     @property
     def not_beaten(self) -> list[str]:
@@ -81,31 +149,13 @@ class Report:
         plain: dict[str, Any] = TypeAdapter(Report).dump_python(self, mode="json")
         return plain | {"verdict": self.verdict, "not_beaten": self.not_beaten}
 
-    def to_markdown(self) -> str:
-        """The model card: verdict first, then the table, facts and notes."""
-        names = list(self.row.measures)
-        head = ["method", *names, f"gain over it ({self.gain_of})"]
-        lines = [self.verdict, "", f"**{self.model}**, as of {self.as_of}. Test: {self.test}.", ""]
-        lines += [_line(head), _line(["---"] * len(head))]
-        lines.append(_line([f"**{self.row.method}**", *_cells(self.row, names), ""]))
-        for row in self.baselines:
-            gain = f"{row.gain}{'' if row.is_beaten else ' (not beaten)'}" if row.gain else ""
-            lines.append(_line([row.method, *_cells(row, names), gain]))
-        lines += ["", *(f"* {note}" for note in self.notes), ""]
-        lines += [f"* {name}: {value}" for name, value in self.facts.items()]
-        lines += [
-            f"* exported graph against native, {name}: {value:,.0f}"
-            if value >= 1
-            else f"* exported graph against native, {name}: {value:.1e}"
-            for name, value in self.parity.items()
-        ]
-        return "\n".join(lines) + "\n"
-
     def metrics(self) -> dict[str, float]:
         """Flat numbers for a tracking server."""
         flat = {f"parity.{name}": value for name, value in self.parity.items()}
-        for row in (self.row, *self.baselines):
+        champion = () if self.champion is None else (self.champion,)
+        for row in (self.row, *champion, *self.baselines):
             stem = "" if row is self.row else f"baseline.{_slug(row.method)}."
+            stem = "champion." if row is self.champion else stem
             for name, measured in row.measures.items():
                 flat[f"{stem}{_slug(name)}"] = measured.value
                 if row is self.row:
@@ -116,21 +166,19 @@ class Report:
             if row.gain is not None:
                 flat[f"{stem}gain"] = row.gain.value
                 flat[f"{stem}gain.low"] = row.gain.low
-        return flat
+        return flat | self._of_calibration()
+
+    def _of_calibration(self) -> dict[str, float]:
+        told = self.calibration
+        if told is None:
+            return {}
+        return {"calibration.shift": told.shift.value, "calibration.slope": told.slope.value}
 
 
 def read_report(plain: dict[str, Any]) -> Report:
     """A report from its JSON."""
     kept = {key: value for key, value in plain.items() if key not in {"verdict", "not_beaten"}}
     return TypeAdapter(Report).validate_python(kept)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _cells(row: Row, names: Sequence[str]) -> list[str]:
-    return [str(row.measures[name]) if name in row.measures else "" for name in names]
 
 
 def _slug(text: str) -> str:

@@ -14,6 +14,7 @@ from models.errors import ModelError
 from training.errors import TrainingError
 
 UNUSABLE: Final = 2
+REFUSED: Final = 3  # a gate says no; nothing has changed
 
 OUT: Final = Console()
 ERR: Final = Console(stderr=True, soft_wrap=True)

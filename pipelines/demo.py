@@ -25,6 +25,7 @@ from features.events.schema import DAY_US, SECOND_US
 from features.events.simulator import simulate, write_ndjson
 from features.feast_store import FeastStore
 from features.online import open_store
+from models.gates import Verdict
 from models.mlflow_registry import MlflowRegistry
 from models.registry import ModelFolder
 from models.specs import SPECS
@@ -33,6 +34,7 @@ from pipelines.materialize import materialize
 from pipelines.processes import free_port, running, wait_until_ready
 from pipelines.promote import promote
 from pipelines.retrain import Candidate, order_for, retrain
+from pipelines.review import review
 from pipelines.run_commands import MLFLOW_ENVIRONMENT, mlflow_server
 from pipelines.settings import Settings
 from pipelines.summary import IngestSummary
@@ -54,6 +56,7 @@ class Demo:
     truth: pl.DataFrame
     ingested: IngestSummary | None = None
     candidates: list[Candidate] = field(default_factory=list)
+    verdicts: dict[str, Verdict | None] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
     before: Answer = field(default_factory=dict)
     after: Answer = field(default_factory=dict)
@@ -116,7 +119,10 @@ def demo(
             assert order is not None  # noqa: S101  events were just ingested
             for spec in SPECS:
                 with timed(f"train {spec.name}"):
-                    told.candidates.append(retrain(spec.name, order=order, registry=registry))
+                    made = retrain(spec.name, order=order, registry=registry)
+                    told.candidates.append(made)
+                    told.verdicts[spec.name] = review(made.version, registry=registry)
+                    # Whatever the gates say: the demo shows what they say and goes on.
                     promote(spec.name, "candidate", registry=registry, folder=folder)
         with timed("start the service"):
             _start_service(servers, settings, told)

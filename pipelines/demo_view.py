@@ -9,7 +9,15 @@ from pipelines.demo import Answer, Demo
 
 def show(told: Demo, out: Console) -> None:
     """Print what happened."""
-    out.print(_took(told), _models(told), _answers(told), _fresh(told), _swap(told), _links(told))
+    out.print(
+        _took(told),
+        _models(told),
+        _gates(told),
+        _answers(told),
+        _fresh(told),
+        _swap(told),
+        _links(told),
+    )
 
 
 def _took(told: Demo) -> Table:
@@ -45,6 +53,19 @@ def _models(told: Demo) -> Table:
             first = place == 0
             row = (report.model if first else "", name, measured.short, missed if first else "")
             table.add_row(*row)
+    return table
+
+
+def _gates(told: Demo) -> Table:
+    title = "Would `opportune promote` let them through? The demo forces what is refused"
+    table = Table(title=title, title_justify="left")
+    table.add_column("model")
+    table.add_column("verdict")
+    table.add_column("why", overflow="fold")
+    for name, verdict in told.verdicts.items():
+        if verdict is not None:
+            outcome = "passed" if verdict.passed else "refused, promoted by force"
+            table.add_row(name, outcome, "; ".join(verdict.reasons))
     return table
 
 

@@ -8,9 +8,12 @@ import typer
 from rich.table import Table
 
 from features.events.schema import SECOND_US
+from models.errors import ModelError
+from models.gates import Route
 from models.registry import ModelFolder
 from models.specs import BY_NAME
-from pipelines.console import OUT, errors_shown, show_error, steps_shown
+from pipelines.console import OUT, REFUSED, errors_shown, show_error, steps_shown
+from pipelines.gates_view import gates_table
 from pipelines.settings import Settings
 from training.errors import TrainingError
 
@@ -140,8 +143,42 @@ def promote_command(
     version: Annotated[
         str, typer.Argument(help="A version number or an alias such as candidate.")
     ] = "candidate",
+    *,
+    route: Annotated[
+        Route | None,
+        typer.Option(
+            help="refresh: no worse than the champion. new-spec: better than it and than the "
+            "best baseline. [default: refresh where there is a champion to compare with]",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote it although a gate refuses it.")
+    ] = False,
 ) -> None:
-    """Make a registered version the champion that the service answers with."""
+    """Make a registered version the champion that the service answers with, if the gates let it.
+
+    Exit code: 0 when it is champion, 2 when it cannot be, 3 when a gate refuses it; then
+    nothing has changed.
+    """
+    with errors_shown():
+        settings = Settings()
+        from pipelines.promote import version_of
+        from pipelines.review import review
+
+        registry = registry_of(settings)
+        chosen = version_of(name, version, registry=registry)
+        verdict = review(chosen, registry=registry, route=route)
+    if verdict is not None:
+        OUT.print(gates_table(name, chosen.version, verdict))
+        if not verdict.passed and not force:
+            remedy = "--force promotes it all the same"
+            show_error(ModelError(f"{name} {chosen.version} is not promoted; {remedy}"))
+            raise typer.Exit(REFUSED)
+    _promote(name, chosen.version)
+
+
+def _promote(name: str, version: str) -> None:
     with errors_shown():
         settings = Settings()
         folder = ModelFolder(settings.models_dir)
@@ -152,11 +189,11 @@ def promote_command(
 
 
 def rollback_command(name: NameArgument) -> None:
-    """Make the champion before this one the champion again.
+    """Make the champion before this one the champion again; no gate asks why.
 
     The bundle is still on disk, so the running service goes back within seconds.
     """
-    promote_command(name, "previous")
+    _promote(name, "previous")
 
 
 def models_command() -> None:

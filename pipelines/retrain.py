@@ -1,7 +1,7 @@
 """Fit, export, measure and register one candidate; promoting it is another step."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +12,7 @@ from features.feast_store import FeastStore
 from models.mlflow_registry import Entry, MlflowRegistry, Version
 from models.report import Report
 from models.specs import BY_NAME
+from pipelines.review import sitting_champion
 from training.dataset import PointInTime
 from training.export import export
 from training.recipe import Order
@@ -52,10 +53,10 @@ def order_for(
 
 
 def retrain(name: str, *, order: Order, registry: MlflowRegistry) -> Candidate:
-    """Train one model and register it as `candidate`.
+    """Train one model and register it as `candidate`, measured beside the champion.
 
     Reads nothing later than the order's `as_of`: the same `as_of`, code and seed give the
-    same bundle.
+    same graph, and with the same champion the same bundle.
 
     Raises:
         LabelsImmatureError: The label windows do not fit into the log before `as_of`.
@@ -63,9 +64,10 @@ def retrain(name: str, *, order: Order, registry: MlflowRegistry) -> Candidate:
         ParityError: The exported graph and the estimator disagree.
         RegistryUnavailableError: MLflow refuses.
     """
-    trained = RECIPES[name](order)
     spec = BY_NAME[name]
-    with TemporaryDirectory() as scratch:
+    with TemporaryDirectory() as old, TemporaryDirectory() as scratch:
+        champion = sitting_champion(name, registry=registry, into=Path(old))
+        trained = RECIPES[name](replace(order, champion=champion))
         bundle = export(
             trained.exported, Path(scratch) / name, report=trained.report, about=trained.about
         )

@@ -27,8 +27,13 @@ def auc(y: Floats, p: Floats) -> float:
 
 def log_loss(y: Floats, p: Floats) -> float:
     """Mean negative log likelihood in nats."""
+    return float(np.mean(log_losses(y, p)))
+
+
+def log_losses(y: Floats, p: Floats) -> Floats:
+    """The negative log likelihood of each row, in nats; shape (n,)."""
     p = np.clip(p, 1e-7, 1 - 1e-7)
-    return float(-np.mean(y * np.log(p) + (1 - y) * np.log1p(-p)))
+    return np.asarray(-(y * np.log(p) + (1 - y) * np.log1p(-p)))
 
 
 def brier(y: Floats, p: Floats) -> float:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from models.report import Report
+from training.learning_curve import Curve
 
 Floats = NDArray[np.float64]
 _INK, _GREY, _ACCENT = "#1b1f24", "#9aa4ae", "#0b6e4f"
@@ -49,11 +50,30 @@ def baselines(report: Report, measure: str) -> bytes:
 
 def importance(shares: Mapping[str, float], *, top: int = 15) -> bytes:
     """The inputs that the trees gained most from."""
-    best = list(shares.items())[:top][::-1]
-    figure = Figure(figsize=(6, 0.8 + 0.28 * max(len(best), 1)), layout="constrained")
+    return _bars(shares, "share of gain", top)
+
+
+def contributions(sizes: Mapping[str, float], *, top: int = 15) -> bytes:
+    """The inputs that move the answers most."""
+    return _bars(sizes, "mean |contribution| to the log odds", top)
+
+
+def learning_curve(curve: Curve) -> bytes:
+    """Loss of the same test over the share of the training recipients, with intervals."""
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.subplots()
-    axes.barh([name for name, _ in best], [share for _, share in best], color=_ACCENT)
-    axes.set(xlabel="share of gain")
+    percent = [100 * share for share in curve.shares]
+    middle = [point.value for point in curve.points]
+    axes.fill_between(
+        percent, [point.low for point in curve.points], [point.high for point in curve.points],
+        color=_GREY, alpha=0.3, linewidth=0,
+    )  # fmt: skip
+    axes.plot(percent, middle, "o-", color=_ACCENT)
+    axes.set_xscale("log")
+    axes.set_xticks(percent, [f"{share:g}" for share in percent])
+    axes.minorticks_off()
+    axes.set(xlabel="% of the training recipients, cheap settings", ylabel=f"loss, {curve.loss}")
+    axes.set_title(curve.meaning.split(":")[0])
     return _png(figure)
 
 
@@ -65,6 +85,15 @@ def week(activity: Floats, *, title: str) -> bytes:
     axes.set_yticks(range(7), _DAYS)
     axes.set(xlabel="local hour", title=title)
     figure.colorbar(image, ax=axes, label="% of the week")
+    return _png(figure)
+
+
+def _bars(sizes: Mapping[str, float], label: str, top: int) -> bytes:
+    best = list(sizes.items())[:top][::-1]
+    figure = Figure(figsize=(6, 0.8 + 0.28 * max(len(best), 1)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh([name for name, _ in best], [size for _, size in best], color=_ACCENT)
+    axes.set(xlabel=label)
     return _png(figure)
 
 

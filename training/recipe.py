@@ -5,11 +5,30 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from features.events.schema import DAY_US, SECOND_US
-from models.report import Report
+from models.bundle import Bundle
+from models.report import CHAMPION, Report
 from training.dataset import PointInTime
 from training.errors import LabelsImmatureError
 from training.export import Exported
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Sitting:
+    """The champion of the day, to be measured on the candidate's own test rows."""
+
+    version: str
+    bundle: Bundle
+
+    @property
+    def method(self) -> str:
+        """What its row in a report is called."""
+        return f"{CHAMPION} {self.version}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +42,7 @@ class Order:
         seed: Decides every draw.
         horizon_days: How far ahead churn looks; chosen from the log's length when None.
         step: Told what is being done, for a person who waits.
+        champion: The model's champion, None where there is none that can be loaded.
     """
 
     data: PointInTime
@@ -31,6 +51,7 @@ class Order:
     seed: int = 7
     horizon_days: float | None = None
     step: Callable[[str], None] = field(default=lambda _: None)
+    champion: Sitting | None = None
 
     @property
     def span_days(self) -> float:
@@ -45,6 +66,23 @@ class Order:
         """
         if self.span_days < days:
             raise LabelsImmatureError(model, have_days=self.span_days, need_days=days)
+
+    def champion_answers(
+        self, label: str, output: str, rows: NDArray[np.float32]
+    ) -> dict[str, Floats]:
+        """By method, what the champion answers to test rows, shape (n, width).
+
+        Empty where the comparison would not be honest: there is no champion, it was trained for
+        another label, or at a later moment, so that it may have seen these very rows.
+        """
+        sitting = self.champion
+        if sitting is None:
+            return {}
+        manifest = sitting.bundle.manifest
+        if manifest.label != label or manifest.as_of > shown_day(self.as_of):
+            return {}
+        answers = sitting.bundle.session.run(np.ascontiguousarray(rows))[output]
+        return {sitting.method: answers.astype(np.float64)}
 
 
 @dataclass(frozen=True, slots=True)

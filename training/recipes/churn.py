@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from features.events.schema import DAY_US
 from models.report import Report
 from models.specs.churn import SPEC
-from training import comparison, labels, plots
+from training import labels, learning_curve, plots, tested
 from training.baselines import (
     base_rate,
     bgnbd_silence,
@@ -68,33 +68,39 @@ def train(order: Order) -> Trained:
     others = {
         name: recalibrated(p, y[is_newest], is_recent[is_newest]) for name, p in others.items()
     }
-    methods = {"LightGBM, calibrated": fitted.p, **others}
-    row, beside = comparison.of_probabilities(y[is_test], methods, data.people_of_test)
+    label = f"no human engagement for {horizon:g} days, or an opt-out"
+    old = order.champion_answers(label, SPEC.outputs[0].name, rows[is_test])
+    methods = {"LightGBM, calibrated": fitted.p, **others} | {k: p[:, 0] for k, p in old.items()}
+    found = tested.of_probabilities(y[is_test], methods, spine.filter(pl.Series(is_test)))
+    curve = learning_curve.of_trees(data, inputs=SPEC.inputs, seed=order.seed, salt=SPEC.name)
     report = Report(
         model=SPEC.name,
         as_of=shown_day(order.as_of),
         test=f"{is_test.sum()} recipients at {shown_day(newest)}, "
         f"{y[is_test].mean():.1%} silent in the next {horizon:g} days",
         gain_of="log loss",
-        row=row,
-        baselines=beside,
+        row=found.row,
+        baselines=found.baselines,
         parity=fitted.exported.parity,
-        facts=_facts(spine, data, fitted, horizon),
+        facts=_facts(spine, data, fitted, horizon) | {"learning curve": curve.meaning},
         notes=_notes(y[is_test], fitted),
     )
+    report = found.complete(report, order.data)
     pictures = {
         "calibration.png": plots.calibration(
             y[is_test], fitted.p, title="churn: predicted and observed"
         ),
         "baselines.png": plots.baselines(report, "log loss"),
         "importance.png": plots.importance(fitted.model.importance()),
+        "contributions.png": plots.contributions(fitted.model.contributions(rows[is_test])),
+        "learning_curve.png": plots.learning_curve(curve),
     }
     about = {
         "as_of": shown_day(order.as_of),
         "trained_rows": fitted.n_fit,
         "prior": fitted.base_rate,
         "fingerprint": fingerprint(spine, rows, y),
-        "label": f"no human engagement for {horizon:g} days, or an opt-out",
+        "label": label,
         "horizon_days": horizon,
     }
     parameters = {

@@ -5,6 +5,7 @@ probability where the log says what was shown, and by rank among the popular ite
 only says what was chosen; popularity and the person's own decayed interest stand beside it.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -14,14 +15,15 @@ from numpy.typing import NDArray
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.content import chosen
 from features.kinds import DAY, Decayed
-from models.report import Report, Row
+from models.report import Report
 from models.specs.content_preference import AFFINITY_INPUTS, RECIPIENT_INPUTS, SPEC
-from training import comparison, metrics, plots
+from training import learning_curve, metrics, plots, tested
 from training.baselines import base_rate, logistic
 from training.choices import Choices, choices
 from training.dataset import fingerprint
 from training.pointwise import Labelled, fit_pointwise, require
 from training.recipe import Order, Trained, shown_day
+from training.tested import Tested
 
 MIN_ROWS, MIN_POSITIVES = 1_000, 50
 WARM_DAYS: Final = 28.0
@@ -56,30 +58,39 @@ def train(order: Order) -> Trained:
     data = Labelled(rows, y, spine["recipient_key"].to_list(), is_test, nothing)
     fitted = fit_pointwise(SPEC, order, data, leaves=200, kept=made.kept)
     is_shown = made.kept == 1.0
+    old = order.champion_answers(made.label, SPEC.outputs[0].name, rows[is_test])
+    own = {"LightGBM, calibrated": fitted.p} | {name: p[:, 0] for name, p in old.items()}
     compare = _by_probability if is_shown else _by_rank
-    row, beside = compare(spine, rows.astype(np.float64), y, is_test, fitted.p)
+    found = compare(spine, rows.astype(np.float64), y, is_test, own)
+    curve = learning_curve.of_trees(
+        data, inputs=SPEC.inputs, seed=order.seed, salt=SPEC.name, kept=made.kept
+    )
     report = Report(
         model=SPEC.name,
         as_of=shown_day(order.as_of),
         test=f"{is_test.sum()} candidates in {spine.filter(is_test)['decision'].n_unique()} "
         f"decisions, later than training; {made.label}",
         gain_of="log loss" if is_shown else "NDCG@10",
-        row=row,
-        baselines=beside,
+        row=found.row,
+        baselines=found.baselines,
         parity=fitted.exported.parity,
         facts={
             "training rows": f"{(~is_test).sum()}, {y[~is_test].mean():.2%} chosen",
             "trees": str(fitted.model.booster.num_trees()),
             "label": made.label,
+            "learning curve": curve.meaning,
         },
         notes=_notes(made),
     )
+    report = found.complete(report, order.data)
     pictures = {
         "calibration.png": plots.calibration(
             y[is_test], fitted.p, title="content: predicted and observed"
         ),
-        "baselines.png": plots.baselines(report, next(iter(row.measures))),
+        "baselines.png": plots.baselines(report, next(iter(found.row.measures))),
         "importance.png": plots.importance(fitted.model.importance()),
+        "contributions.png": plots.contributions(fitted.model.contributions(rows[is_test])),
+        "learning_curve.png": plots.learning_curve(curve),
     }
     about = {
         "as_of": shown_day(order.as_of),
@@ -100,8 +111,12 @@ def train(order: Order) -> Trained:
 
 
 def _by_probability(
-    spine: pl.DataFrame, rows: Floats, y: Floats, is_test: NDArray[np.bool_], p: Floats
-) -> tuple[Row, list[Row]]:
+    spine: pl.DataFrame,
+    rows: Floats,
+    y: Floats,
+    is_test: NDArray[np.bool_],
+    own: Mapping[str, Floats],
+) -> Tested:
     """What was shown: each method's probability of a click on it."""
     fit = ~is_test
 
@@ -110,27 +125,30 @@ def _by_probability(
         return logistic(column[fit], y[fit], column[is_test])
 
     methods = {
-        "LightGBM, calibrated": p,
+        **own,
         "base rate": base_rate(y[fit], int(is_test.sum())),
         "popularity (click rate of the item)": alone(CLICK_RATE),
         "own decayed share of the topics": alone("topic_affinity_share"),
         "own decayed interest in the item": alone("item_affinity"),
     }
-    people = spine.filter(is_test)["recipient_key"].to_list()
-    return comparison.of_probabilities(y[is_test], methods, people)
+    return tested.of_probabilities(y[is_test], methods, spine.filter(is_test))
 
 
 def _by_rank(
-    spine: pl.DataFrame, rows: Floats, y: Floats, is_test: NDArray[np.bool_], p: Floats
-) -> tuple[Row, list[Row]]:
+    spine: pl.DataFrame,
+    rows: Floats,
+    y: Floats,
+    is_test: NDArray[np.bool_],
+    own: Mapping[str, Floats],
+) -> Tested:
     """What was chosen: each method's ranking of all candidates of a decision."""
-    part = spine.filter(is_test).select("decision", "recipient_key")
+    part = spine.filter(is_test).select("decision", "recipient_key", "at")
     starts = np.flatnonzero(np.r_[True, np.diff(part["decision"].to_numpy()) != 0])
     groups = np.split(np.arange(len(part)), starts[1:])
     shuffle = np.random.default_rng(0).random(len(part)) * 1e-9  # ties in no one's favour
     table = rows[is_test]
     scores = {
-        "LightGBM, calibrated": p,
+        **own,
         "popularity (decayed choices)": table[:, COLUMN[POPULARITY]],
         "own decayed interest in the item": table[:, COLUMN["item_affinity"]],
         "own decayed share of the topics": table[:, COLUMN["topic_affinity_share"]],
@@ -144,10 +162,9 @@ def _by_rank(
     }
     has_choice = np.array([gain[g].sum() > 0 for g in groups])
     ranked = {name: values[has_choice] for name, values in ranked.items()}
-    own = next(iter(ranked.values()))
-    people = part["recipient_key"].gather(starts[has_choice]).to_list()
-    differences = {name: own - value for name, value in ranked.items()}
-    return comparison.of_values({"NDCG@10": ranked}, differences, people)
+    first = starts[has_choice]
+    best = np.maximum.reduceat(next(iter(own.values())), starts)[has_choice]
+    return tested.of_values({"NDCG@10": ranked}, part[first], score=best)
 
 
 def _notes(made: Choices) -> list[str]:

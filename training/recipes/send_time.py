@@ -16,7 +16,7 @@ from features.layout import HOURS_PER_WEEK, MONDAY_SHIFT
 from models.report import Report
 from models.runtime import Session
 from models.specs.send_time import LEVEL, SPEC
-from training import comparison, labels, plots
+from training import labels, learning_curve, plots, tested
 from training import rhythm as weeks
 from training.dataset import fingerprint
 from training.errors import TooFewRowsError
@@ -82,38 +82,50 @@ def train(order: Order) -> Trained:
     session = Session(exported.graph, SPEC)
     activity = session.run(rows[test])["activity"].astype(np.float64)
     methods = _methods(past, later, train, validation, test, activity)
-    people = [key for key, hit in zip(spine["recipient_key"].to_list(), test, strict=True) if hit]
+    label = f"active hours of the next {window:g} days; engagement within 24 h of delivery"
+    methods |= order.champion_answers(label, "activity", rows[test])
     logs = {name: weeks.log_likelihood(week, later[test]) for name, week in methods.items()}
-    week_logs, own_logs = logs["global hour-of-week"], next(iter(logs.values()))
-    row, beside = comparison.of_values(
+    week_logs = logs["global hour-of-week"]
+    found = tested.of_values(
         {
             "nats over global": {name: value - week_logs for name, value in logs.items()},
             "hit@3 of 24": {name: weeks.hits(week, later[test]) for name, week in methods.items()},
         },
-        {name: own_logs - value for name, value in logs.items()},
-        people,
+        spine.filter(pl.Series(test)),
+        score=activity.max(axis=1),
+    )
+    people = np.array(spine["recipient_key"].to_list())
+    curve = learning_curve.of_rhythm(
+        rhythm,
+        (people[train], past[train]),
+        held,
+        (people[test], past[test], later[test]),
+        seed=order.seed,
     )
     report = Report(
         model=SPEC.name,
         as_of=shown_day(order.as_of),
-        test=f"{test.sum()} person-weeks of {len(set(people))} recipients, later than training; "
+        test=f"{test.sum()} person-weeks of {len(set(people[test]))} recipients, later than "
+        "training; "
         f"median {np.median(past[test].sum(axis=1)):.0f} active hours behind each",
         gain_of="nats per event",
-        row=row,
-        baselines=beside,
+        row=found.row,
+        baselines=found.baselines,
         parity=exported.parity,
-        facts=_facts(rhythm, link, sends, window),
+        facts=_facts(rhythm, link, sends, window) | {"learning curve": curve.meaning},
         notes=_notes(link),
     )
+    report = found.complete(report, order.data)
     pictures = {
         "baselines.png": plots.baselines(report, "nats over global"),
+        "learning_curve.png": plots.learning_curve(curve),
         "global_week.png": plots.week(global_week(past[train]), title="when people are active"),
     }
     about = {
         "as_of": shown_day(order.as_of),
         "trained_rows": int(train.sum()),
         "fingerprint": fingerprint(spine, rows[:, :HOURS_PER_WEEK], later.sum(axis=1)),
-        "label": f"active hours of the next {window:g} days; engagement within 24 h of delivery",
+        "label": label,
         "default_hour": int(np.argmax(seen_after(global_week(past)[None, :])[0])),
         "basis": link.basis,
     }

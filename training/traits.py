@@ -1,0 +1,102 @@
+"""Who the test is about: what was known of each recipient at the row's own moment.
+
+Counted things come from the point-in-time features, words and zones from the events known
+before the moment; nothing later is read, so a slice never knows how its label ends.
+"""
+
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.definitions import recipient
+from features.definitions.profile import MAILBOX, MAX_ATTRIBUTE_CHARS
+from features.kinds import Recency, Tenure
+from training.dataset import PointInTime
+
+Floats = NDArray[np.float64]
+Names = NDArray[np.object_]
+
+NEW_DAYS: Final = 30.0
+EVIDENCE: Final = ("0-2", "3-10", "11-30", "over 30")
+EVIDENCE_FROM: Final = (2.5, 10.5, 30.5)
+LARGEST: Final = 8  # countries and classes of mailbox named; the others are one slice
+NOT_TOLD, OTHER = "not told", "other"
+COUNTED: Final = (
+    Recency(recipient.prefetched).name,
+    Tenure(recipient.active).name,
+    Tenure(recipient.delivered).name,
+    recipient.active_total.name,
+)
+_KNOWN_AT: Final = pl.max_horizontal("occurred_at", "received_at").alias("known_at")
+
+
+def traits_of(
+    data: PointInTime, spine: pl.DataFrame, score: Floats | None = None
+) -> dict[str, Names]:
+    """Per family of slices the name of each row's slice, without families that divide nothing.
+
+    Args:
+        spine: Columns recipient_key and at (microseconds).
+        score: What the model said, for its top decile; shape (n,).
+    """
+    prefetched, active_days, mailed_days, hours = (
+        column.astype(np.float64) for column in data.recipients_at(spine, COUNTED).T
+    )
+    tenure = np.fmax(active_days, mailed_days)
+    families = {
+        "machine open": _named(~np.isnan(prefetched), "seen", "none seen"),
+        "time zone": _named(_is_zoned(data.events, spine), "known", "unknown"),
+        "tenure": np.where(
+            np.isnan(tenure), NOT_TOLD, _named(tenure < NEW_DAYS, "under 30 days", "older")
+        ).astype(object),
+        "active hours": np.array(EVIDENCE, object)[np.digitize(hours, EVIDENCE_FROM)],
+        "mailbox": _largest(_word(data.events, spine, MAILBOX)),
+        "country": _largest(_word(data.events, spine, "country")),
+    }
+    if score is not None:
+        top = score >= np.quantile(score, 0.9)
+        families["score"] = _named(top, "top decile", "below it")
+    return {family: names for family, names in families.items() if len(set(names)) > 1}
+
+
+def _named(is_so: NDArray[np.bool_], yes: str, no: str) -> Names:
+    return np.where(is_so, yes, no).astype(object)
+
+
+def _is_zoned(events: pl.LazyFrame, spine: pl.DataFrame) -> NDArray[np.bool_]:
+    """Whether any event known before the moment told a clock."""
+    told = events.filter(pl.col("utc_offset_min").is_not_null())
+    first = told.group_by("recipient_key").agg(_KNOWN_AT.min()).collect()
+    joined = spine.select("recipient_key", "at").join(
+        first, on="recipient_key", how="left", maintain_order="left"
+    )
+    known = (joined["known_at"] < joined["at"]).fill_null(value=False)
+    return np.asarray(known.to_numpy(), dtype=bool)
+
+
+def _word(events: pl.LazyFrame, spine: pl.DataFrame, attribute: str) -> Names:
+    """The newest word about an attribute among those known before the moment."""
+    text = pl.col("properties").str.json_path_match(f"$.{attribute}")
+    told = (
+        events.filter(pl.col("properties").str.contains(f'"{attribute}":"', literal=True))
+        .select("recipient_key", _KNOWN_AT, "occurred_at",
+                text.str.slice(0, MAX_ATTRIBUTE_CHARS).alias("text"))
+        .filter(pl.col("text") != "")
+        .sort("known_at", "occurred_at", "text")
+        .filter(pl.col("occurred_at") == pl.col("occurred_at").cum_max().over("recipient_key"))
+        .collect()
+    )  # fmt: skip
+    rows = spine.select("recipient_key", "at").with_row_index("row").sort("at")
+    joined = rows.join_asof(
+        told, left_on="at", right_on="known_at", by="recipient_key", strategy="backward",
+        allow_exact_matches=False, check_sortedness=False,
+    )  # fmt: skip
+    return np.array(joined.sort("row")["text"].fill_null(NOT_TOLD).to_list(), dtype=object)
+
+
+def _largest(names: Names) -> Names:
+    known, counts = np.unique(names.astype(str), return_counts=True)
+    kept = set(known[np.argsort(-counts, kind="stable")][:LARGEST].tolist()) | {NOT_TOLD}
+    return np.array([name if name in kept else OTHER for name in names], dtype=object)
