@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -14,7 +15,7 @@ from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_
 from sklearn.calibration import CalibratedClassifierCV
 
 from models.card import card_of
-from models.gates import Route, failing_slices, judge
+from models.gates import Limits, Route, failing_slices, judge
 from models.report import Calibration, Measured, Report, Row, Sample, Slice, read_report
 from training import clusters, comparison, metrics, slices
 from training.baselines import base_rate
@@ -310,6 +311,30 @@ def test_small_slices_are_shown_and_not_judged():
     report = replace(sound(), slices=[few, none])
     assert judge(report, report, Route.REFRESH).passed
     assert "too small to say" in card_of(report)
+
+
+def test_every_gate_and_its_default_is_documented():
+    page = (Path(__file__).parents[2] / "docs/models.md").read_text()
+    table = page.split("| gate | asks | default |")[1].split("\n\n")[0]
+    every = judge(sound(), sound(), Route.NEW_SPEC).gates
+    assert len(every) == 8
+    rows = dict(line.strip("| ").split(" | ", 1) for line in table.splitlines()[2:])
+    assert set(rows) == {f"`{gate.name}`" for gate in every}
+    limits = Limits()
+    told = {
+        "sample": (f"{limits.min_recipients:,}", limits.min_of_a_class),
+        "champion": (f"{limits.refresh_share:.1%}".replace("%", " %"), limits.refresh_margin),
+        "baseline": (f"{limits.baseline_margin:g}",),
+        "calibration in the large": (limits.max_shift, limits.max_shift_reach),
+        "calibration slope": (limits.slope_low, limits.slope_high),
+        "calibration error": (limits.max_ece,),
+        "slices": (f"{limits.slice_share:.0%}".replace("%", " %"), limits.slice_margin,
+                   limits.slice_recipients),
+        "parity": ("1e-5",),
+    }  # fmt: skip
+    for name, values in told.items():
+        assert all(str(value) in rows[f"`{name}`"] for value in values), name
+    assert limits.parity == 1e-5
 
 
 # --- the card ---------------------------------------------------------------------------------

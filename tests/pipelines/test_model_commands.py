@@ -173,7 +173,7 @@ def test_an_unknown_version_is_refused_with_those_there_are(shell):
 
 
 def test_promote_and_rollback_move_alias_pointer_and_bundle_together(shell):
-    assert shell("promote", "churn", "2").exit_code == 0
+    assert shell("promote", "churn", "2", "--force").exit_code == 0
     aliases = {v.version: v.aliases for v in shell.registry.versions("churn")}
     assert aliases == {"2": ("candidate", "champion"), "1": ("previous",)}
     champion = shell.folder.champion("churn")
@@ -200,7 +200,7 @@ def test_a_damaged_bundle_is_not_promoted(shell):
     broken = shell.folder.folder("churn", "2")
     source.rename(broken)
     (broken / GRAPH).write_bytes(b"not a graph")
-    outcome = shell("promote", "churn", "2")
+    outcome = shell("promote", "churn", "2", "--force")
     assert outcome.exit_code == 2, outcome.output
     assert shell.folder.champion("churn").version == "1"
 
