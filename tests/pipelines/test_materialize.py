@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from features.assemble import matrix, read, rhythm
+from features.assemble import activity, matrix, read
 from features.definitions import AFFINITY, VIEWS
 from features.events.log import EventLog
 from features.events.schema import DAY_US, HOUR_US, Event, EventType
@@ -78,7 +78,7 @@ def same(one, other):
                 left = b.affinity_at(topic, LATER, AFFINITY)
                 assert a.affinity_at(topic, LATER, AFFINITY) == pytest.approx(left, abs=1e-9)
         readings = [read([states[key] for key in keys], LATER, layout) for states in (one, other)]
-        for made in (partial(matrix, view=view), partial(rhythm, layout=layout)):
+        for made in (partial(matrix, view=view), partial(activity, layout=layout)):
             np.testing.assert_allclose(*(made(reading) for reading in readings), atol=1e-6)
 
 
