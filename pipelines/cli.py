@@ -12,6 +12,7 @@ from rich.text import Text
 
 from features.events.log import EventLog
 from features.events.mapping import load_mapping
+from pipelines.arm_commands import choose_arm_command
 from pipelines.console import ERR, OUT, errors_shown
 from pipelines.ingest import IngestProgress, ingest
 from pipelines.label_commands import relabel_command
@@ -133,6 +134,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "models": models_command,
     "relabel": relabel_command,
     "evaluate-policy": evaluate_policy_command,
+    "choose-arm": choose_arm_command,
     "check": check_command,
     "serve": serve_command,
     "ui": ui_command,

@@ -88,7 +88,7 @@ def read_decisions(file: Path) -> tuple["Logged", "Target"]:
         raise FileUnusableError(str(file), problem, remedy)
     given = [name for name in (*KEYS, *NUMBERS, *MODEL, "slot") if name in rows.columns]
     for name in given:
-        _refuse_unfit(file, rows[name], is_number=name not in (*KEYS, "slot"))
+        refuse_unfit(file, rows[name], is_number=name not in (*KEYS, "slot"))
     reward, propensity, p_target = (_numbers(rows[name]) for name in NUMBERS)
     logged = Logged(
         action=_codes(rows["action"]),
@@ -106,10 +106,12 @@ def estimates_table(valued: "Valued") -> Table:
     table = Table(title="Reward per decision", title_justify="left")
     for column in ("estimator", "value, 95 % interval", "against the log, 95 % interval"):
         table.add_column(column)
-    table.add_row("the log's mean", _shown(valued.logged), "")
+    table.add_row("the log's mean", interval_text(valued.logged), "")
     for name, found in valued.estimates.items():
         style = "bold" if found is valued.best else None
-        table.add_row(name, _shown(found.value), _shown(found.gain, form="+.3g"), style=style)
+        table.add_row(
+            name, interval_text(found.value), interval_text(found.gain, form="+.3g"), style=style
+        )
     table.caption = "The verdict rests on the bold row; no interval of DM holds its model's error."
     return table
 
@@ -126,8 +128,8 @@ def overlap_table(overlap: "Overlap") -> Table:
         ("matched positives", f"{overlap.matched:,}"),
         ("rows the policy would never take", f"{overlap.zero_share:.1%}"),
         ("largest share of one recipient", f"{overlap.group_share:.2%}"),
-        ("mean weight, must be 1", _shown(overlap.mean_weight)),
-        *((f"  in slot {k}", _shown(m)) for k, m in overlap.by_slot.items()),
+        ("mean weight, must be 1", interval_text(overlap.mean_weight)),
+        *((f"  in slot {k}", interval_text(m)) for k, m in overlap.by_slot.items()),
         *((f"weight, quantile {q:g}", f"{w:.3g}") for q, w in overlap.quantiles.items()),
         ("largest weight", f"{overlap.max_weight:.3g}"),
     ):
@@ -143,7 +145,12 @@ def verdict_text(verdict: "Verdict") -> str:
     return "\n".join(lines)
 
 
-def _refuse_unfit(file: Path, column: "pl.Series", *, is_number: bool) -> None:
+def refuse_unfit(file: Path, column: "pl.Series", *, is_number: bool) -> None:
+    """Refuse a column that is no number where it must be one, is nested or has gaps.
+
+    Raises:
+        FileUnusableError: Names the column, and the first row that is empty.
+    """
     from features.errors import FileUnusableError
 
     if is_number and not column.dtype.is_numeric():
@@ -165,6 +172,7 @@ def _numbers(column: "pl.Series") -> "NDArray[np.float64]":
     return column.cast(float).to_numpy()
 
 
-def _shown(measured: "Measured", *, form: str = ".4g") -> str:
+def interval_text(measured: "Measured", *, form: str = ".4g") -> str:
+    """A number with its interval, for a cell of a table."""
     between = f"{measured.low:{form}}, {measured.high:{form}}"
     return f"{measured.value:{form}} \\[{between}]"

@@ -4,7 +4,7 @@ Recipients are dealt into folds; the rows of a fold are valued by trees fitted o
 model that had seen a row's own reward would explain it away, and DR would be too sure.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,13 @@ _LEAVES: Final = 50  # the rows of a leaf are at least the rows of the fit over 
 
 
 def cross_fit(
-    logged: Logged, context: Floats, *, n_actions: int, seed: int, folds: int = FOLDS
+    logged: Logged,
+    context: Floats,
+    *,
+    n_actions: int,
+    seed: int,
+    folds: int = FOLDS,
+    **parameters: Any,
 ) -> Floats:
     """Value of every action in every row, shape (n, n_actions), by a model of other recipients.
 
@@ -33,6 +39,7 @@ def cross_fit(
     Args:
         context: Shape (n, d), what was known when the action was taken; NaN where it was not.
         n_actions: Actions that there are, taken or not.
+        parameters: Of the trees, where they shall not be the usual ones.
 
     Raises:
         PolicyLogError: Rows do not match, an action has no column, or recipients are too few.
@@ -51,7 +58,8 @@ def cross_fit(
     values = np.empty((len(logged), n_actions))
     for number in range(folds):
         mine, stop = fold == number, fold == (number + 1) % folds
-        values[mine] = _values(logged, rows, (~mine & ~stop, stop, mine), n_actions, seed)
+        parts = ~mine & ~stop, stop, mine
+        values[mine] = _values(logged, rows, parts, n_actions, {"seed": seed} | parameters)
     return values
 
 
@@ -62,7 +70,11 @@ def folds_of(codes: Ints, n_groups: int, *, folds: int, seed: int) -> Ints:
 
 
 def _values(
-    logged: Logged, rows: Rows, parts: tuple[NDArray[np.bool_], ...], n_actions: int, seed: int
+    logged: Logged,
+    rows: Rows,
+    parts: tuple[NDArray[np.bool_], ...],
+    n_actions: int,
+    parameters: dict[str, Any],
 ) -> Floats:
     fit, stop, mine = parts
     reward = logged.reward
@@ -75,10 +87,12 @@ def _values(
         (np.hstack([rows[fit], marks[logged.action[fit]]]), reward[fit]),
         (np.hstack([rows[stop], marks[logged.action[stop]]]), reward[stop]),
         inputs=inputs,
-        seed=seed,
-        objective="binary" if is_binary else "regression",
-        learning_rate=_RATE,
-        min_data_in_leaf=int(np.clip(fit.sum() / _LEAVES, 20, 200)),
+        **{
+            "objective": "binary" if is_binary else "regression",
+            "learning_rate": _RATE,
+            "min_data_in_leaf": int(np.clip(fit.sum() / _LEAVES, 20, 200)),
+            **parameters,
+        },
     )
     asked = np.hstack([rows[mine], np.zeros((int(mine.sum()), n_actions), np.float32)])
     columns = []
