@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from features.assemble import Reading, matrix
-from features.batch import event_table, read_at
+from features.assemble import Reading
+from features.batch import event_table, features_at, read_at
 from features.bulk_states import states
 from features.decay import NEVER_AT
 from features.definitions import AFFINITY
@@ -69,12 +69,11 @@ def feature_rows(batches: Batches, view: FeatureView, key: str) -> Iterator[pa.R
             found = asked.filter(pl.col("at").is_null() | (pl.col("key") == POOL)).row(0)
             raise ValueError(f"spine row {found[:2]}: give a key and a moment in microseconds")
         table = event_table(events.lazy(), key=key, layout=layout)
-        reading = read_at(table, asked, layout, with_weeks=False)
         pool = _pool(asked) if layout.is_pooled else None
-        columns = np.ascontiguousarray(matrix(reading, view, pool).T)
+        columns = np.ascontiguousarray(features_at(table, asked, view, pool=pool).T)
         named = dict(zip(view.names, map(pa.array, columns), strict=True))
         keys = asked["key"].to_arrow().cast(pa.string())
-        yield pa.RecordBatch.from_pydict({"key": keys, "at": pa.array(reading.at), **named})
+        yield pa.RecordBatch.from_pydict({"key": keys, "at": asked["at"].to_arrow(), **named})
 
 
 def pool_parts(

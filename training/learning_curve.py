@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from models.report import Measured
+from models.spec import ModelSpec
 from training import clusters, metrics
 from training.calibration import fit_platt
-from training.pointwise import Labelled
+from training.pointwise import Labelled, apart
 from training.rhythm import Rhythm, fit_rhythm, log_likelihood
 from training.splits import held_out
 from training.trees import fit_trees, raw_score
@@ -51,23 +52,20 @@ class Curve:
         return f"more people would hardly help, or not to be seen in this test: {what}"
 
 
-def of_trees(
-    data: Labelled, *, inputs: Sequence[str], seed: int, salt: str, kept: float = 1.0
-) -> Curve:
+def of_trees(data: Labelled, spec: ModelSpec, *, seed: int, kept: float = 1.0) -> Curve:
     """The curve of a pointwise model.
 
     Args:
-        salt: Names the recipients held out to stop the trees and to calibrate them.
         kept: Share of the negatives that the training rows hold, as in `fit_pointwise`.
     """
-    held = held_out(data.recipients, share=0.2, salt=salt)
+    held = apart(spec, data.recipients)
     stop = ~data.is_test & held
     rows_of_test, y_of_test = data.rows[data.is_test], data.y[data.is_test]
 
     def loss(part: Mask) -> Floats:
         fit = ~data.is_test & ~held & part
         booster = fit_trees(
-            (data.rows[fit], data.y[fit]), (data.rows[stop], data.y[stop]), inputs=inputs,
+            (data.rows[fit], data.y[fit]), (data.rows[stop], data.y[stop]), inputs=spec.inputs,
             seed=seed, **CHEAP,
         )  # fmt: skip
         platt = fit_platt(raw_score(booster, data.rows[stop]), data.y[stop])

@@ -72,7 +72,7 @@ def train(order: Order) -> Trained:
     old = order.champion_answers(label, SPEC.outputs[0].name, rows[is_test])
     methods = {"LightGBM, calibrated": fitted.p, **others} | {k: p[:, 0] for k, p in old.items()}
     found = tested.of_probabilities(y[is_test], methods, spine.filter(pl.Series(is_test)))
-    curve = learning_curve.of_trees(data, inputs=SPEC.inputs, seed=order.seed, salt=SPEC.name)
+    curve = learning_curve.of_trees(data, SPEC, seed=order.seed)
     report = Report(
         model=SPEC.name,
         as_of=shown_day(order.as_of),

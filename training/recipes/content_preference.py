@@ -62,9 +62,7 @@ def train(order: Order) -> Trained:
     own = {"LightGBM, calibrated": fitted.p} | {name: p[:, 0] for name, p in old.items()}
     compare = _by_probability if is_shown else _by_rank
     found = compare(spine, rows.astype(np.float64), y, is_test, own)
-    curve = learning_curve.of_trees(
-        data, inputs=SPEC.inputs, seed=order.seed, salt=SPEC.name, kept=made.kept
-    )
+    curve = learning_curve.of_trees(data, SPEC, seed=order.seed, kept=made.kept)
     report = Report(
         model=SPEC.name,
         as_of=shown_day(order.as_of),
