@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from features.errors import StoreUnavailableError
-from features.packed_file import FORMAT, begin, open_file
+from features.packed_file import FORMAT, open_file
 from features.packed_rows import LIVES_S, Row, chunks_of, head_of, oldest_alive
 from features.sqlite_rows import insert_rows
+from features.turns import begin
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -161,7 +162,7 @@ class PackedStore:
         """
         connection = self._connection()
         with self._errors():
-            begin(connection, timeout_ms=self._busy_timeout_ms)
+            begin(connection, timeout_s=self._busy_timeout_ms / 1_000)
             self._local.in_writing = True
             try:
                 yield

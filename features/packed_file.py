@@ -1,7 +1,6 @@
-"""The SQLite file behind the packed store: made, opened, and locked by its writers in turns."""
+"""The SQLite file behind the packed store: made and opened."""
 
 import sqlite3
-import time
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +18,6 @@ _SCHEMA: Final = (
     "CREATE TABLE progress (name TEXT PRIMARY KEY, offset INTEGER NOT NULL)",
     f"PRAGMA user_version = {FORMAT}",
 )
-_TURN_S: Final = 0.001
 
 
 def open_file(path: Path, *, busy_timeout_ms: int) -> sqlite3.Connection:
@@ -47,31 +45,6 @@ def open_file(path: Path, *, busy_timeout_ms: int) -> sqlite3.Connection:
     if version < FORMAT:  # takes the write lock: a reader of a made file must not
         _make_tables(opened)
     return opened
-
-
-def begin(connection: sqlite3.Connection, *, timeout_ms: int) -> None:
-    """Begin a writer's transaction; asks for the lock every millisecond.
-
-    SQLite itself asks ten times a second after the first waits, and a process that folds a long
-    log, free of the lock for half a millisecond in forty, starved the others until they failed.
-
-    Raises:
-        sqlite3.OperationalError: Others have held the lock all the time.
-    """
-    until = time.monotonic() + timeout_ms / 1_000
-    connection.execute("PRAGMA busy_timeout = 0")
-    try:
-        while True:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                    raise
-                time.sleep(_TURN_S)
-            else:
-                return
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {timeout_ms}")
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -8,7 +8,7 @@ several processes take turns, and none can lose or double another's update.
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -19,7 +19,7 @@ from features.definitions import AFFINITY, VIEWS
 from features.definitions.affinity import Affinity
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
-from features.errors import StateUnreadableError
+from features.errors import StateUnreadableError, StoreUnavailableError
 from features.events.log import EventLog
 from features.events.schema import TARGET, Event, EventType
 from features.fold import Told, fold, told
@@ -30,6 +30,7 @@ from features.packing import pack, unpack
 from features.signals import CODES
 from features.spec import FeatureView
 from features.state import State
+from features.turns import Turns
 
 if TYPE_CHECKING:
     from features.packed_rows import Row
@@ -52,23 +53,30 @@ class Stream:
 
     log: EventLog
     store: OnlineStore
+    turns: Turns = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "turns", Turns(self.log.root / "fold.lock"))
 
     def catch_up(self) -> int:
-        """Apply every event that the store has not seen; returns how many there were."""
+        """Apply every event of the log that the store has not seen; returns how many that were.
+
+        Callers take turns, and one finds done what another has folded meanwhile: several at once
+        cost little more than one, also over Redis, where they would not hinder each other.
+        """
         self.start_over_when_redefined()
-        applied = 0
-        while True:
-            if self.log.head() <= self.store.progress(PROGRESS):
-                return applied
-            with self.store.writing():
+        head, applied = self.log.head(), 0
+        while self.store.progress(PROGRESS) < head:
+            with self.turns.taken(), self.store.writing():
                 after = self.store.progress(PROGRESS)
-                entries = self.log.read(after=after, limit=BATCH)
+                entries = self.log.read(after=after, limit=BATCH) if after < head else []
                 if entries:
                     self._apply(entries)
                     self.store.set_progress(PROGRESS, entries[-1][0])
             applied += len(entries)
             if len(entries) == BATCH:
                 time.sleep(TURN_S)
+        return applied
 
     def _apply(self, entries: list[Entry]) -> None:
         batch = told(entries)
@@ -152,12 +160,16 @@ class Stream:
         """States written under other definitions are forgotten; the log rebuilds them."""
         if self.is_current():
             return
-        with self.store.writing():
-            if self.is_current():  # another process was first
-                return
-            self.store.clear()
-            for name, digest in _digests().items():
-                self.store.set_progress(name, digest)
+        try:
+            with self.store.writing():
+                if self.is_current():  # another process was first
+                    return
+                self.store.clear()
+                for name, digest in _digests().items():
+                    self.store.set_progress(name, digest)
+        except StoreUnavailableError:
+            if not self.is_current():  # or was so just now: over Redis both begin
+                raise
 
     def is_current(self) -> bool:
         """Whether the store was written under the definitions of this process."""

@@ -63,6 +63,12 @@ class ServingSettings(DataSettings):
 
     host: str = Field("127.0.0.1", description="The address the service listens on.")
     port: int = Field(8080, description="The port the service listens on.", ge=0, le=65_535)
+    workers: int = Field(
+        1,
+        description="Processes that share the port; as many as there are cores is most.",
+        ge=1,
+        le=64,
+    )
     mlflow_url: str = Field(
         "",
         description="An MLflow server whose `champion` aliases are followed; without one the "

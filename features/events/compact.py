@@ -88,7 +88,7 @@ def scan(root: Path, *, as_of: int | None) -> pl.LazyFrame:
     connection = connect(root)
     if connection is None:
         return pl.LazyFrame(schema=SCHEMA)
-    with errors_named(root), closing(connection), transaction(connection, "DEFERRED"):
+    with errors_named(root), closing(connection), transaction(connection, is_writer=False):
         done = _ranges(connection, "done")
         rest = _frame(connection, _between(done), as_of=as_of)
     frames = [rest.lazy()]
@@ -104,7 +104,7 @@ def _next_range(connection: sqlite3.Connection) -> _Range | None:
     """The range to write now: one that a crash left planned, or the next one, newly planned."""
     if planned := _ranges(connection, "planned"):
         return planned[0]
-    with transaction(connection, "IMMEDIATE"):
+    with transaction(connection, is_writer=True):
         covered = connection.execute("SELECT ifnull(max(last), 0) FROM compactions").fetchone()[0]
         head = connection.execute('SELECT ifnull(max("offset"), 0) FROM events').fetchone()[0]
         if head <= covered:

@@ -16,6 +16,7 @@ import orjson
 from features.errors import StoreUnavailableError
 from features.events.durable import exclusive, fsync_directory, make_directory
 from features.events.schema import ACTORS, TYPES, Event, EventType
+from features.turns import begin
 
 LOG_NAME: Final = "log.sqlite"
 LOG_VERSION: Final = 1
@@ -127,9 +128,12 @@ def errors_named(root: Path) -> Iterator[None]:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection, kind: str) -> Iterator[None]:
-    """One transaction (`BEGIN kind`): all of it is durable at the end, or none of it."""
-    connection.execute(f"BEGIN {kind}")
+def transaction(connection: sqlite3.Connection, *, is_writer: bool) -> Iterator[None]:
+    """One transaction: all of it is durable at the end, or none of it."""
+    if is_writer:
+        begin(connection, timeout_s=BUSY_S)
+    else:
+        connection.execute("BEGIN DEFERRED")
     try:
         yield
         connection.execute("COMMIT")
@@ -237,6 +241,6 @@ def _version(root: Path, connection: sqlite3.Connection) -> int:
 
 def _create_schema(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
-    with transaction(connection, "IMMEDIATE"):
+    with transaction(connection, is_writer=True):
         for statement in _CREATE:
             connection.execute(statement)

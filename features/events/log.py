@@ -85,7 +85,7 @@ class EventLog:
             if self._writer is None:
                 self._writer = database.create(self.root)
             connection = self._writer
-            with transaction(connection, "IMMEDIATE"):
+            with transaction(connection, is_writer=True):
                 seen = database.known_ids(connection, [event.event_id for event in events])
                 fresh: dict[str, Event] = {}
                 for event in events:

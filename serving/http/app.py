@@ -30,10 +30,16 @@ from serving.settings import ServingSettings
 from serving.webhooks import Certificates, Webhooks
 
 
-def create_app(settings: ServingSettings, *, clock: Clock = system_clock) -> FastAPI:
-    """The service as an ASGI application; its lifespan opens and closes what it holds."""
+def create_app(
+    settings: ServingSettings, *, clock: Clock = system_clock, is_worker: bool = False
+) -> FastAPI:
+    """The service as an ASGI application; its lifespan opens and closes what it holds.
+
+    Args:
+        is_worker: It is one of several processes, whose metrics are told together.
+    """
     folder = ModelFolder(settings.models_dir)
-    metrics = Metrics()
+    metrics = Metrics(is_shared=is_worker)
     follow = Follower(settings.mlflow_url, folder) if settings.mlflow_url else lambda: None
     loader = Loader(folder, follow=follow, refused=metrics.count_refused)
     log = EventLog(settings.events_dir)

@@ -5,6 +5,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.asks import Champions, Prediction
 
@@ -12,9 +13,15 @@ LATENCY_S: Final = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 
 class Metrics:
-    """The service's counters in a registry of its own."""
+    """The service's counters in a registry of its own.
 
-    def __init__(self) -> None:
+    Args:
+        is_shared: Several processes count together: in files of PROMETHEUS_MULTIPROC_DIR, which
+            is set before this module is imported.
+    """
+
+    def __init__(self, *, is_shared: bool = False) -> None:
+        self._is_shared = is_shared
         self._registry = CollectorRegistry()
         self._latency = Histogram(
             "opportune_request_seconds",
@@ -64,7 +71,12 @@ class Metrics:
     def page(self, champions: Champions) -> bytes:
         """The text that Prometheus reads."""
         self._loaded.champions = champions
-        return generate_latest(self._registry)
+        if not self._is_shared:
+            return generate_latest(self._registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        together.register(self._loaded)
+        return generate_latest(together)
 
 
 class _Loaded:

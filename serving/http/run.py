@@ -1,29 +1,78 @@
 """Runs the service under uvicorn with the settings the stack was measured with."""
 
 import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from tempfile import TemporaryDirectory
+from threading import Thread
+from typing import Any, Final
 
 import uvicorn
+from fastapi import FastAPI
 
 from serving.clock import Clock, system_clock
 from serving.http.app import create_app
 from serving.settings import ServingSettings
 
+SHARED_METRICS: Final = "PROMETHEUS_MULTIPROC_DIR"  # its files add up what the workers count
+
 
 def serve(settings: ServingSettings, *, clock: Clock = system_clock) -> None:
-    """Serve until a signal ends it; open requests are finished first."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    uvicorn.run(
-        create_app(settings, clock=clock),
-        host=settings.host,
-        port=settings.port,
-        access_log=False,
-        log_level="warning",
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=10,
-        server_header=False,
-    )
+    """Serve until a signal ends it; open requests are finished first.
+
+    With several workers each is a process with the settings of the environment; one that dies or
+    stands still is replaced. A clock of the caller's own runs in one process.
+    """
+    _log_to_stderr()
+    if settings.workers == 1 or clock is not system_clock:
+        uvicorn.run(create_app(settings, clock=clock), **_options(settings))
+        return
+    with TemporaryDirectory(prefix="opportune-metrics-") as folder:
+        os.environ[SHARED_METRICS] = folder  # noqa: TID251  the workers inherit it
+        try:
+            uvicorn.run(
+                "serving.http.run:worker",
+                factory=True,
+                workers=settings.workers,
+                **_options(settings),
+            )
+        finally:
+            del os.environ[SHARED_METRICS]  # noqa: TID251
+
+
+def worker() -> FastAPI:
+    """The service as one of several processes makes it."""
+    _log_to_stderr()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        Thread(target=_end_with, args=(parent.join,), daemon=True).start()
+    return create_app(ServingSettings(), is_worker=True)
 
 
 def main() -> None:
     """Serve with the settings of the environment."""
     serve(ServingSettings())
+
+
+def _end_with(parent_ends: Callable[[], object]) -> None:
+    """Workers whose parent was killed would go on holding the port."""
+    parent_ends()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+
+
+def _options(settings: ServingSettings) -> dict[str, Any]:
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "access_log": False,
+        "log_level": "warning",
+        "timeout_keep_alive": 75,
+        "timeout_graceful_shutdown": 10,
+        "server_header": False,
+    }

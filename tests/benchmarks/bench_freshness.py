@@ -2,7 +2,8 @@
 
     OPPORTUNE_BENCH_PROBES=10000 python -m tests.benchmarks.bench_freshness
 
-One service process over SQLite and over Redis; the clients are processes of their own. The events
+The service (OPPORTUNE_WORKERS processes, two when it is not set) over SQLite and over Redis; the
+clients are processes of their own. The events
 are the simulator's, mail and site in the order of their time, each with a new id.
 In: JSON, checking, labelling, the durable log, folding, the online store, HTTP. Out: making events
 and bodies, models (the service has no champion), the network.
@@ -54,6 +55,7 @@ WEEKS: Final = 4
 CONNECTIONS: Final = int(os.environ.get("OPPORTUNE_BENCH_CONNECTIONS", "4"))
 N_PROBES: Final = int(os.environ.get("OPPORTUNE_BENCH_PROBES", "500"))
 N_EVENTS: Final = int(os.environ.get("OPPORTUNE_BENCH_EVENTS", "200000"))
+WORKERS: Final = os.environ.get("OPPORTUNE_WORKERS", "2")
 RAW: Final = {"content-type": "application/json"}
 Raw = dict[str, Any]
 
@@ -75,7 +77,11 @@ class Service:
         port = free_port(0)
         self.url = f"http://127.0.0.1:{port}"
         log = folder / "service.log"
-        named = {"OPPORTUNE_DATA_DIR": str(folder), "OPPORTUNE_PORT": str(port)}
+        named = {
+            "OPPORTUNE_DATA_DIR": str(folder),
+            "OPPORTUNE_PORT": str(port),
+            "OPPORTUNE_WORKERS": WORKERS,
+        }
         if address:
             named["OPPORTUNE_ONLINE_STORE"] = address
         with log.open("wb") as out:
@@ -86,8 +92,9 @@ class Service:
         wait_until_ready(f"{self.url}/readyz", self._child, seconds=60, log=log)
 
     def cpu_s(self) -> float:
-        times = psutil.Process(self._child.pid).cpu_times()
-        return float(times.user + times.system)
+        parent = psutil.Process(self._child.pid)
+        times = [one.cpu_times() for one in (parent, *parent.children())]
+        return float(sum(part.user + part.system for part in times))
 
     def stop(self) -> None:
         self._child.terminate()
@@ -292,7 +299,8 @@ def main() -> None:
     raw = made(N_EVENTS)
     for kind in ("SQLite", "Redis"):
         table = Table("store", "what", "measured", "target")
-        table.title = f"{N_EVENTS:,} events of {RECIPIENTS:,} recipients, batches of {BATCH}"
+        batches = f"batches of {BATCH}, {WORKERS} processes"
+        table.title = f"{N_EVENTS:,} events of {RECIPIENTS:,} recipients, {batches}"
         over(kind, raw, table)
         Console(width=140).print(table)
 
