@@ -81,12 +81,19 @@ def require(name: str, y: Floats, is_test: NDArray[np.bool_], *, rows: int, rare
 
 
 def fit_pointwise(
-    spec: ModelSpec, order: Order, data: Labelled, *, leaves: int, kept: float = 1.0
+    spec: ModelSpec,
+    order: Order,
+    data: Labelled,
+    *,
+    leaves: int,
+    largest_leaf: int = 200,
+    kept: float = 1.0,
 ) -> Fitted:
     """Fit, calibrate, export and prove one model.
 
     Args:
-        leaves: The rows of a leaf are at least the training rows over this (20 to 200).
+        leaves: The rows of a leaf are at least the training rows over this, ...
+        largest_leaf: ... but 20 at least and this at most.
         kept: Share of the negatives that the training rows hold; put right in the intercept.
 
     Raises:
@@ -96,7 +103,7 @@ def fit_pointwise(
     held = apart(spec, data.recipients)
     is_older = ~data.is_test & ~data.is_recent
     fit, stop = is_older & ~held, is_older & held
-    leaf = int(np.clip(fit.sum() / leaves, 20, 200))
+    leaf = int(np.clip(fit.sum() / leaves, 20, largest_leaf))
     booster = fit_trees(
         (data.rows[fit], data.y[fit]),
         (data.rows[stop], data.y[stop]),

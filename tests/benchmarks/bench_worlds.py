@@ -9,8 +9,8 @@ commit where none is given, so nobody can tune to them.
 
 * send time: of the opens within 24 h that the best hour for each person adds to the best fixed
   hour, the share that the model's hours get; over a Tuesday and a Saturday after the log;
-* churn: AUC and ECE on the people at risk, the AUC of the oracle, and that of a model for which
-  every open and click is a person's (`raw`);
+* churn: AUC and ECE on the people at risk, the oracle's (its ECE is what chance alone makes of so
+  few people), and those of a model for which every open and click is a person's (`raw`);
 * content: the share of the clicks missed by sending everybody the most clicked candidate that the
   model's order misses as well.
 """
@@ -185,7 +185,8 @@ def churn(log: Log, folder: Path) -> Mapping[str, float]:
     number = {key: place for place, key in enumerate(log.world.truth["recipient_key"])}
     to = np.array([number[key] for key in keys])
     ceiling = log.world.oracle.p_silent(to, at=at, days=HORIZON_DAYS, seed=1)
-    found = {"churn ceiling": auc(y, ceiling), "silent": y.mean(), "at risk": len(keys)}
+    found = {"silent": y.mean(), "at risk": len(keys)}
+    found |= {"oracle AUC": auc(y, ceiling), "oracle ECE": ece(y, ceiling)}
     raw = log.events.with_columns(actor=pl.lit("human"), actor_reasons=pl.lit("[]")).filter(
         pl.col("type") != "relabelled"
     )

@@ -10,6 +10,7 @@ from features.layout import HOURS_PER_WEEK
 from training import labels
 from training.choices import CLICK_DAYS, choices
 from training.dataset import PointInTime
+from training.pointwise import apart
 from training.recipe import Order
 from training.recipes import churn, send_time
 
@@ -131,13 +132,16 @@ def two_years() -> pl.LazyFrame:
 
 
 @pytest.mark.parametrize("horizon", [90.0, 28.0, 14.0])
-def test_churn_labels_are_mature_and_training_windows_close_before_the_test(horizon):
+def test_churn_labels_are_mature_and_windows_of_training_close_before_the_test(horizon):
     spine, y = churn._labelled(order_of(two_years(), as_of=T, first=T - 700 * DAY_US), horizon)
     window = round(horizon * DAY_US)
     moments = sorted(spine["at"].unique().to_list())
     assert moments[-1] + window <= T
-    assert all(at + window <= moments[-1] for at in moments[:-1])
-    assert len(moments) > 1
+    is_between = ((spine["at"] + window > moments[-1]) & (spine["at"] < moments[-1])).to_numpy()
+    nobody_trains_on = apart(churn.SPEC, spine["recipient_key"].to_list())
+    assert nobody_trains_on[is_between].all()
+    assert is_between.any()
+    assert (~is_between).sum() > 30
     assert set(y) <= {0.0, 1.0}
 
 

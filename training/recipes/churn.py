@@ -1,8 +1,8 @@
 """Churn: who will show no sign of life within the horizon.
 
-Snapshots every four weeks; the newest whose label window has closed is the test, older ones
-whose windows close before it train. LightGBM on decayed counters, Platt on recipients held
-out; recency, RFM and BG/NBD stand beside it.
+Snapshots every week; the newest whose label window has closed is the test, older ones whose
+windows close before it train. LightGBM on decayed counters, Platt on recipients held out, at the
+test's moment and the weeks before it; recency, RFM and BG/NBD stand beside it.
 """
 
 from collections.abc import Mapping
@@ -25,13 +25,16 @@ from training.baselines import (
 )
 from training.dataset import fingerprint
 from training.metrics import ece, log_loss
-from training.pointwise import Fitted, Labelled, fit_pointwise, recent_of, require
+from training.pointwise import Fitted, Labelled, apart, fit_pointwise, recent_of, require
 from training.recipe import Order, Trained, shown_day
-from training.splits import snapshots
+from training.splits import held_out, snapshots
 
 HORIZONS: Final = (90.0, 56.0, 28.0, 14.0)
-SNAPSHOT_DAYS: Final = 28.0
-MAX_TRAIN_SNAPSHOTS: Final = 5
+SNAPSHOT_DAYS: Final = 7.0
+MAX_TRAIN_SNAPSHOTS: Final = 20
+MAX_TRAIN_ROWS: Final = 150_000
+CALIBRATED_DAYS: Final = 21.0  # up to the test: more rows, hardly older
+TRAIN_DAYS: Final = 84.0  # of snapshots, for a horizon to be chosen
 WARM_DAYS: Final = 28.0
 MIN_ROWS, MIN_OF_A_CLASS = 300, 30
 AT_RISK_DAYS: Final = {True: 180, False: 365}  # with and without mail in the log
@@ -55,19 +58,25 @@ def train(order: Order) -> Trained:
     was_active = ~np.isnan(frame[:, names.index("days_since_active")])
     spine, y, frame = spine.filter(pl.Series(was_active)), y[was_active], frame[was_active]
     newest = max(spine["at"].to_list(), default=0)
-    is_newest = (spine["at"] == newest).to_numpy()
+    is_late = (spine["at"] >= _late_since(newest, horizon)).to_numpy()
+    is_recent = recent_of(SPEC, spine["recipient_key"].to_list(), y, is_late)
+    kept = is_recent | (spine["at"] == newest).to_numpy() | ~is_late
+    spine, y, frame, is_recent = (
+        spine.filter(pl.Series(kept)),
+        y[kept],
+        frame[kept],
+        is_recent[kept],
+    )
     people = spine["recipient_key"].to_list()
-    is_recent = recent_of(SPEC, people, y, is_newest)
-    is_test = is_newest & ~is_recent
+    is_test = (spine["at"] == newest).to_numpy() & ~is_recent
     require(SPEC.name, y, is_test, rows=MIN_ROWS, rarer=MIN_OF_A_CLASS)
     rows = np.ascontiguousarray(frame[:, : len(SPEC.inputs)])
     data = Labelled(rows, y, people, is_test, is_recent)
-    fitted = fit_pointwise(SPEC, order, data, leaves=50)
+    fitted = fit_pointwise(SPEC, order, data, leaves=50, largest_leaf=500)
     table = dict(zip(names, frame.T.astype(np.float64), strict=True))
-    others = _baselines(table, y, ~is_newest, is_newest, horizon)
-    others = {
-        name: recalibrated(p, y[is_newest], is_recent[is_newest]) for name, p in others.items()
-    }
+    late = is_test | is_recent
+    others = _baselines(table, y, ~late, late, horizon)
+    others = {name: recalibrated(p, y[late], is_recent[late]) for name, p in others.items()}
     label = f"no human engagement for {horizon:g} days, or an opt-out"
     old = order.champion_answers(label, SPEC.outputs[0].name, rows[is_test])
     methods = {"LightGBM, calibrated": fitted.p, **others} | {k: p[:, 0] for k, p in old.items()}
@@ -116,7 +125,7 @@ def train(order: Order) -> Trained:
 
 def _horizon(order: Order) -> float:
     """The longest horizon that leaves room for a few training snapshots."""
-    fits = [h for h in HORIZONS if order.span_days >= 2 * h + 3 * SNAPSHOT_DAYS]
+    fits = [h for h in HORIZONS if order.span_days >= 2 * h + TRAIN_DAYS]
     return fits[0] if fits else HORIZONS[-1]
 
 
@@ -133,13 +142,35 @@ def _labelled(order: Order, horizon: float) -> tuple[pl.DataFrame, Floats]:
     )
     has_mail = events.filter(pl.col("type") == "delivered").head(1).collect().height > 0
     since = AT_RISK_DAYS[has_mail]
+    late = snapshots(
+        first=_late_since(test, horizon),
+        last=test,
+        step_days=SNAPSHOT_DAYS,
+        at_most=MAX_TRAIN_SNAPSHOTS,
+    )
     parts = []
-    for at in (test, *older):
+    for at in (*late, *older):
         keys = labels.at_risk(events, engaged, left, at=at, since_days=since)
-        parts.append(pl.DataFrame({"recipient_key": keys}, schema={"recipient_key": pl.String}))
-        parts[-1] = parts[-1].with_columns(pl.lit(at, pl.Int64).alias("at"))
-    spine = pl.concat(parts)
+        part = pl.DataFrame({"recipient_key": keys}, schema={"recipient_key": pl.String})
+        if at in late[1:]:  # to calibrate on, and nothing else
+            part = part.filter(pl.Series(apart(SPEC, keys), dtype=pl.Boolean))
+        parts.append(part.with_columns(pl.lit(at, pl.Int64).alias("at")))
+    spine = pl.concat([*parts[: len(late)], _fewer(pl.concat(parts[len(late) :]))])
     return spine, labels.churned(spine, engaged, left, horizon_us=horizon_us)
+
+
+def _late_since(test: int, horizon: float) -> int:
+    """From here on label windows reach beyond the test's moment: nobody may train on them."""
+    return test - round(min(CALIBRATED_DAYS, horizon) * DAY_US) + 1
+
+
+def _fewer(older: pl.DataFrame) -> pl.DataFrame:
+    """All snapshots of some recipients, where those of all would be too many rows."""
+    share = MAX_TRAIN_ROWS / max(len(older), 1)
+    if share >= 1.0:
+        return older
+    kept = held_out(older["recipient_key"].to_list(), share=share, salt="fewer")
+    return older.filter(pl.Series(kept))
 
 
 def _baselines(
@@ -166,12 +197,12 @@ def _baselines(
 
 
 def _facts(spine: pl.DataFrame, data: Labelled, fitted: Fitted, horizon: float) -> dict[str, str]:
-    dates = ", ".join(shown_day(at)[:10] for at in sorted(spine["at"].unique()))
+    moments = sorted(spine["at"].unique())
     earlier, platt = data.y[~data.is_test & ~data.is_recent], fitted.model.platt
     y = data.y[data.is_test]
     return {
         "horizon": f"{horizon:g} days",
-        "snapshots": dates,
+        "snapshots": f"{len(moments)} from {shown_day(moments[0])} to {shown_day(moments[-1])}",
         "training rows": f"{len(earlier)}, {earlier.mean():.1%} silent",
         "trees": str(fitted.model.booster.num_trees()),
         "Platt": f"slope {platt.slope:.3f}, intercept {platt.intercept:+.3f}, "
