@@ -55,6 +55,7 @@ class Manifest(BaseModel):
     default_hour: int | None = None
     basis: str = "engagement"
     libraries: dict[str, str] = {}
+    typical: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

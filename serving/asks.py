@@ -1,6 +1,6 @@
 """What is asked about one recipient, and what the models said: values without HTTP."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from features.candidates import Candidate
 from models.bundle import Bundle
+from serving.churn_reasons import Effect
 from serving.fallback import FallbackReason
 
 Floats = NDArray[np.float32]
@@ -23,6 +24,8 @@ class Ask:
     window_from: int = 0
     window_to: int = 0
     default_at: int = 0
+    previous_band: str = ""
+    explain: bool = False
     candidates: tuple[Candidate, ...] = ()
 
 
@@ -54,6 +57,8 @@ class Prediction:
         p_engage: Shape (168,), by local hour of the week.
         activity: Shape (168,), sums to one.
         p_items: Shape (n_candidates,).
+        risks: By output of the churn model: chances that the next mail makes them leave.
+        effects: What moves p_churn, strongest first; empty where nobody asked.
         features: The recipient's features by name; empty without a state.
         zone, zone_offset_min: The newest zone of the recipient's events; "" for none.
         has_offset: Whether any event told the local clock.
@@ -64,6 +69,8 @@ class Prediction:
     p_engage: Floats
     activity: Floats
     p_churn: float
+    risks: Mapping[str, float]
+    effects: Sequence[Effect]
     horizon_days: float
     p_items: Floats
     default_hour: int

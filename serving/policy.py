@@ -22,7 +22,8 @@ POLICY: Final = "default@1"
 MIN_GAIN: Final = 0.01  # relative; below it the sender's hour stays
 MIN_EVIDENCE: Final = 3  # active hours; below them the person's rhythm is nobody's
 DEFAULT_WINDOW_H: Final = 24
-LOW_RISK, HIGH_RISK = 0.35, 0.65
+EDGES: Final = (0.35, 0.65)  # of the bands of churn
+STAYS: Final = 0.05  # so far past an edge a known band moves
 
 
 class Band(StrEnum):
@@ -31,6 +32,9 @@ class Band(StrEnum):
     LOW = "low"
     MEDIUM = "medium"
     HIGH = "high"
+
+
+BANDS: Final = tuple(Band)
 
 
 class ZoneSource(StrEnum):
@@ -108,11 +112,23 @@ def send_time(ask: Ask, prediction: Prediction, *, now: int) -> SendTime:
     return SendTime(best, default, slots, zone, name, source, binding)
 
 
-def band(p_churn: float) -> Band:
-    """Risk in words; the edges are fixed, so the same number is the same word tomorrow."""
-    if p_churn < LOW_RISK:
-        return Band.LOW
-    return Band.MEDIUM if p_churn < HIGH_RISK else Band.HIGH
+def band(p_churn: float, previous: str = "") -> Band:
+    """Risk in words; the edges are fixed, so the same number is the same word tomorrow.
+
+    Args:
+        previous: The recipient's last band. It stays until the number is clearly past the edge,
+            so that nobody goes to and fro between two segments because of noise.
+
+    >>> band(0.36), band(0.36, "low"), band(0.42, "low")
+    (<Band.MEDIUM: 'medium'>, <Band.LOW: 'low'>, <Band.MEDIUM: 'medium'>)
+    """
+    if not previous:
+        return BANDS[sum(p_churn >= edge for edge in EDGES)]
+    before = BANDS.index(Band(previous))
+    edges = [
+        edge + (STAYS if before < place else -STAYS) for place, edge in enumerate(EDGES, start=1)
+    ]
+    return BANDS[sum(p_churn >= edge for edge in edges)]
 
 
 def ranking(ask: Ask, prediction: Prediction) -> list[tuple[str, float]]:

@@ -22,6 +22,7 @@ from models.specs import churn, content_preference, send_time
 from models.specs.content_preference import RECIPIENT_INPUTS
 from models.specs.send_time import LEVEL
 from serving.asks import Ask, Champions, Loaded, Prediction
+from serving.churn_reasons import Effect, effects
 from serving.fallback import FallbackReason as Why
 from serving.fallback import worst
 
@@ -64,7 +65,8 @@ def predict(
     ]
     by_name = champions.by_name
     engage, activity, hour, hours_why = _hours(weeks, rows, by_name.get("send_time"))
-    silent, horizon, silence_why = _silence(rows, evidence, by_name.get("churn"))
+    silent, risks, horizon, silence_why = _silence(rows, evidence, by_name.get("churn"))
+    explained = _explained(asks, rows, evidence, by_name.get("churn"))
     items, items_why = _items(asks, known, rows, at, by_name.get("content_preference"))
     answers = []
     for row, (ask, state) in enumerate(zip(asks, known.people, strict=True)):
@@ -75,6 +77,8 @@ def predict(
                 p_engage=engage[row],
                 activity=activity[row],
                 p_churn=float(silent[row]),
+                risks={name: float(p[row]) for name, p in risks.items()},
+                effects=explained.get(row, ()),
                 horizon_days=horizon,
                 p_items=items[row],
                 default_hour=hour,
@@ -124,18 +128,39 @@ def _hours(weeks: Rows, rows: Rows, model: Loaded | None) -> tuple[Rows, Rows, i
 
 def _silence(
     rows: Rows, evidence: Sequence[Why], model: Loaded | None
-) -> tuple[NDArray[np.float32], float, list[Why]]:
+) -> tuple[Rows, dict[str, Rows], float, list[Why]]:
     """Churn asks about people who engaged once; the others get the tenant's base rate."""
     n = len(rows)
     if model is None:
         prior = np.full(n, churn.SPEC.prior, np.float32)
-        return prior, churn.SPEC.horizon_days, [Why.NO_MODEL] * n
+        risks = {name: np.full(n, p, np.float32) for name, p in churn.RISKS.items()}
+        return prior, risks, churn.SPEC.horizon_days, [Why.NO_MODEL] * n
     manifest = model.bundle.manifest
-    scores = model.bundle.session.run(np.ascontiguousarray(rows[:, _CHURN]))["p_churn"][:, 0]
+    answer = model.bundle.session.run(np.ascontiguousarray(rows[:, _CHURN]))
+    scores = answer["p_churn"][:, 0]
     is_sound = np.isfinite(scores)
+    risks = {}
+    for name, usual in churn.RISKS.items():
+        is_sound &= np.isfinite(answer[name][:, 0])
+        risks[name] = np.where(is_sound, answer[name][:, 0], np.float32(usual))
     has_evidence = np.array([why is Why.NONE for why in evidence])
     kept = np.where(has_evidence & is_sound, scores, np.float32(manifest.prior))
-    return kept, manifest.horizon_days, _whys(is_sound)
+    return kept, risks, manifest.horizon_days, _whys(is_sound)
+
+
+def _explained(
+    asks: Sequence[Ask], rows: Rows, evidence: Sequence[Why], model: Loaded | None
+) -> dict[int, list[Effect]]:
+    """By row, for those who ask and whose score is the model's own."""
+    asked = [
+        row
+        for row, (ask, why) in enumerate(zip(asks, evidence, strict=True))
+        if ask.explain and why is Why.NONE
+    ]
+    if model is None or not asked:
+        return {}
+    told = effects(np.ascontiguousarray(rows[np.ix_(asked, _CHURN)]), model.bundle)
+    return dict(zip(asked, told, strict=True))
 
 
 def _items(

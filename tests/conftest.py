@@ -38,6 +38,7 @@ def bundle_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from training.calibration import Platt  # noqa: PLC0415
     from training.export import export, prove  # noqa: PLC0415
     from training.graphs import send_time_graph, trees_graph  # noqa: PLC0415
+    from training.opt_outs import Curve  # noqa: PLC0415
     from training.rhythm import HOURS_PER_WEEK, Rhythm, seen_after  # noqa: PLC0415
     from training.send_link import prior_link  # noqa: PLC0415
     from training.trees import CalibratedTrees, fit_trees  # noqa: PLC0415
@@ -69,10 +70,14 @@ def bundle_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
                 learning_rate=0.3, min_data_in_leaf=20,
             )  # fmt: skip
             model = CalibratedTrees(booster, Platt(0.9, -0.1), spec.inputs)
-            graph, thresholds = trees_graph(model, spec), model.thresholds()
+            curve = Curve(np.array([1, 2]), np.ones(2), np.array([0.4, -0.3]), -5.0)
+            curves = {output.name: curve for output in spec.outputs[1:]}
+            graph, thresholds = trees_graph(model, spec, beside=curves), model.thresholds()
+            predict = {spec.outputs[0].name: model.predict}
+            predict |= {name: curve.predict for name, curve in curves.items()}
 
-            def native(part, model=model, name=spec.outputs[0].name):
-                return {name: model.predict(part).astype(np.float32)[:, None]}
+            def native(part, predict=predict):
+                return {n: f(part).astype(np.float32)[:, None] for n, f in predict.items()}
 
         exported = prove(spec, graph, native, rows, thresholds=thresholds)
         measured = Measured(0.5, 0.4, 0.6)
@@ -82,7 +87,7 @@ def bundle_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         )  # fmt: skip
         about = {
             "as_of": report.as_of, "trained_rows": len(rows), "fingerprint": "f" * 16,
-            "label": "random",
+            "label": "random", "typical": [1.5] * len(spec.inputs),
         }  # fmt: skip
         export(exported, root / spec.name, report=report, about=about)
         folders[spec.name] = root / spec.name

@@ -1,6 +1,6 @@
 """ONNX graphs: calibrated trees, and the whole send-time chain from counts to probabilities."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +11,7 @@ from onnxmltools import convert_lightgbm
 from onnxmltools.convert.common.data_types import FloatTensorType
 
 from models.spec import HOURS_PER_WEEK, ModelSpec
+from training.opt_outs import Curve
 from training.rhythm import SEEN, SMOOTH, TEMPER, TO_DAY, TO_HOUR, Rhythm
 from training.send_link import SendLink
 from training.trees import CalibratedTrees
@@ -20,8 +21,14 @@ IR_VERSION: Final = 9
 _EDGE: Final = 1e-7  # probabilities this close to 0 or 1 are clipped before the log odds
 
 
-def trees_graph(model: CalibratedTrees, spec: ModelSpec) -> bytes:
-    """The booster as a tree ensemble, its log odds through Platt, one output of shape (n, 1)."""
+def trees_graph(
+    model: CalibratedTrees, spec: ModelSpec, *, beside: Mapping[str, Curve] | None = None
+) -> bytes:
+    """The booster as a tree ensemble, its log odds through Platt, one output of shape (n, 1).
+
+    Args:
+        beside: Curves that give the spec's other outputs, of the same rows.
+    """
     width = len(spec.inputs)
     converted = convert_lightgbm(
         model.booster,
@@ -40,10 +47,12 @@ def trees_graph(model: CalibratedTrees, spec: ModelSpec) -> bytes:
     scaled = pick.node("Mul", raw, pick.number(model.platt.slope))
     shifted = pick.node("Add", scaled, pick.number(model.platt.intercept))
     pick.node("Sigmoid", shifted, output=spec.outputs[0].name)
+    for name, curve in (beside or {}).items():
+        pick.curve(graph.input[0].name, curve, output=name)
     graph.node.extend(pick.nodes)
     graph.initializer.extend(pick.constants)
     del graph.output[:]
-    graph.output.append(_floats(spec.outputs[0].name, 1))
+    graph.output.extend(_floats(output.name, output.width) for output in spec.outputs)
     return _finished(graph, [("", OPSET), ("ai.onnx.ml", 3)])
 
 
@@ -120,6 +129,18 @@ class _Nodes:
     def matmul(self, rows: str, matrix: NDArray[np.float64]) -> str:
         """Rows times a constant matrix."""
         return self.node("MatMul", rows, self.constant(matrix))
+
+    def curve(self, rows: str, curve: Curve, *, output: str) -> str:
+        """`Curve.predict`, shape (n, 1)."""
+        asked = self.node("Gather", rows, self.constant(curve.columns), axis=1)
+        is_missing = self.node("IsNaN", asked)
+        known = self.node("Where", is_missing, self.constant(curve.typical[None, :]), asked)
+        above = self.node("Max", known, self.number(0.0))
+        logs = self.node("Log", self.node("Add", above, self.number(1.0)))
+        z = self.matmul(logs, curve.weights[:, None])
+        return self.node(
+            "Sigmoid", self.node("Add", z, self.number(curve.intercept)), output=output
+        )
 
     def total(self, rows: str) -> str:
         """Sum of each row, kept as a column."""

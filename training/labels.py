@@ -143,6 +143,48 @@ def mails_engaged(events: pl.LazyFrame, *, window_us: int) -> pl.DataFrame:
     )
 
 
+def mails_opted_out(events: pl.LazyFrame, *, window_us: int) -> pl.DataFrame:
+    """Every delivery and what its recipient left by: recipient_key, at, cause.
+
+    `cause` is the type of the opt-out, or "" for none: of the mail it names, else of the newest
+    mail before it within the window. The first one counts: who has unsubscribed complains no more.
+    """
+    mails = (
+        events.filter(pl.col("type") == EventType.DELIVERED.value)
+        .select("recipient_key", pl.col("occurred_at").alias("at"), "message_key")
+        .sort("recipient_key", "at")
+        .with_row_index("mail")
+        .collect()
+    )
+    left = (
+        events.filter(pl.col("type").is_in(list(OPTED_OUT)))
+        .select("recipient_key", "occurred_at", pl.col("type").alias("cause"), "message_key")
+        .sort("occurred_at")
+        .collect()
+    )
+    named = mails.filter(pl.col("message_key") != "").unique("message_key", keep="first")
+    newest = left.join_asof(
+        mails.select("recipient_key", "at", "mail").sort("at"),
+        left_on="occurred_at",
+        right_on="at",
+        by="recipient_key",
+        tolerance=window_us,
+        check_sortedness=False,
+    )
+    told = newest.join(
+        named.select("message_key", pl.col("mail").alias("named")), on="message_key", how="left"
+    )
+    causes = (
+        told.with_columns(pl.coalesce("named", "mail").alias("mail"))
+        .filter(pl.col("mail").is_not_null())
+        .sort("occurred_at")
+        .unique("mail", keep="first")
+        .select("mail", "cause")
+    )
+    joined = mails.join(causes, on="mail", how="left", maintain_order="left")
+    return joined.select("recipient_key", "at", pl.col("cause").fill_null(""))
+
+
 def items_clicked(events: pl.LazyFrame, *, window_us: int) -> pl.DataFrame:
     """Every delivered item and whether its recipient clicked that mail; like `mails_engaged`."""
     mails = events.filter(pl.col("type") == EventType.DELIVERED.value, pl.col("content_id") != "")

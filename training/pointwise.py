@@ -4,10 +4,10 @@ A fifth of the recipients is held out of the fit: they stop it and calibrate it.
 are later than both and are scored by the exported graph.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from training.calibration import fit_platt
 from training.errors import TooFewRowsError
 from training.export import Exported, prove
 from training.graphs import trees_graph
+from training.opt_outs import Curve
 from training.recipe import Order
 from training.splits import held_out
 from training.trees import CalibratedTrees, fit_trees, raw_score
@@ -47,6 +48,13 @@ class Labelled:
     def people_of_test(self) -> list[str]:
         """The recipients of the test rows."""
         return [key for key, test in zip(self.recipients, self.is_test, strict=True) if test]
+
+
+class Leaves(NamedTuple):
+    """The rows of a leaf are at least the training rows over `of_all`: 20 to `largest`."""
+
+    of_all: int
+    largest: int = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +93,16 @@ def fit_pointwise(
     order: Order,
     data: Labelled,
     *,
-    leaves: int,
-    largest_leaf: int = 200,
+    leaves: Leaves,
     kept: float = 1.0,
+    beside: Mapping[str, Curve] | None = None,
 ) -> Fitted:
     """Fit, calibrate, export and prove one model.
 
     Args:
-        leaves: The rows of a leaf are at least the training rows over this, ...
-        largest_leaf: ... but 20 at least and this at most.
+        leaves: How small a leaf may be.
         kept: Share of the negatives that the training rows hold; put right in the intercept.
+        beside: Curves for the spec's outputs after the first, exported in the same graph.
 
     Raises:
         ParityError: The exported graph and the estimator disagree.
@@ -103,7 +111,7 @@ def fit_pointwise(
     held = apart(spec, data.recipients)
     is_older = ~data.is_test & ~data.is_recent
     fit, stop = is_older & ~held, is_older & held
-    leaf = int(np.clip(fit.sum() / leaves, 20, largest_leaf))
+    leaf = int(np.clip(fit.sum() / leaves.of_all, 20, leaves.largest))
     booster = fit_trees(
         (data.rows[fit], data.y[fit]),
         (data.rows[stop], data.y[stop]),
@@ -121,10 +129,11 @@ def fit_pointwise(
     output = spec.outputs[0].name
 
     order.step("export: proving the graph")
+    answers = {output: model.predict} | {n: c.predict for n, c in (beside or {}).items()}
     exported = prove(
         spec,
-        trees_graph(model, spec),
-        lambda part: {output: model.predict(part).astype(np.float32)[:, None]},
+        trees_graph(model, spec, beside=beside),
+        lambda part: {n: f(part).astype(np.float32)[:, None] for n, f in answers.items()},
         data.rows,
         thresholds=model.thresholds(),
     )

@@ -1,4 +1,9 @@
-"""Churn: the chance that a recipient shows no sign of life within the horizon."""
+"""Churn: the chance that a recipient shows no sign of life within the horizon.
+
+Beside it the chances that the next mail is answered by an opt-out.
+"""
+
+from enum import StrEnum
 
 from features.definitions.recipient import VIEW
 from features.kinds import FOREVER, Decayed, Feature, Rate, Tenure
@@ -16,12 +21,49 @@ def _ages_well(feature: Feature) -> bool:
             return True
 
 
+UNSUBSCRIBE, COMPLAINT = "p_unsubscribe", "p_complaint"
+# Without a model: what mails get on average (Mailchimp 2019, Omeda 2023).
+RISKS = {UNSUBSCRIBE: 0.002, COMPLAINT: 0.0002}
+
 SPEC = ModelSpec(
     name="churn",
     entity="recipient",
     inputs=tuple(feature.name for feature in VIEW.features if _ages_well(feature)),
-    outputs=(Output("p_churn", unit="probability"),),
+    outputs=(
+        Output("p_churn", unit="probability"),
+        Output(UNSUBSCRIBE, unit="probability per mail"),
+        Output(COMPLAINT, unit="probability per mail"),
+    ),
     horizon_days=90.0,
     prior=0.5,
     meaning="P(no human engagement or purchase within the horizon), mailing as usual",
 )
+
+
+class Theme(StrEnum):
+    """What a group of inputs tells about: reasons of a risk are given by these."""
+
+    ENGAGEMENT = "engagement"  # how much and how regularly
+    RECENCY = "recency"  # how long ago the last sign of life was
+    INTENT = "intent"  # views, carts and purchases
+    MAIL_PRESSURE = "mail_pressure"  # how much mail went out
+    READING = "reading"  # on what, and whether machines open or scan
+
+
+_PREFIXES = {
+    Theme.ENGAGEMENT: ("opened_", "clicked_", "active_", "session_", "mean_days_between_active"),
+    Theme.RECENCY: tuple(f"days_since_{w}" for w in ("active", "session", "opened", "clicked")),
+    Theme.MAIL_PRESSURE: ("sent_", "delivered_", "bounced_", "days_since_delivered"),
+    Theme.READING: (
+        "mobile_",
+        "desktop_",
+        "days_since_opted_out",
+        "days_since_prefetched",
+        "days_since_scanned",
+    ),
+}
+
+
+def theme_of(name: str) -> Theme:
+    """The theme of an input; what no other theme claims is intent."""
+    return next((t for t, starts in _PREFIXES.items() if name.startswith(starts)), Theme.INTENT)

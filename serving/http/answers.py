@@ -4,16 +4,19 @@ from datetime import UTC
 
 from features.candidates import Candidate
 from features.events.schema import SECOND_US
+from models.specs.churn import COMPLAINT, UNSUBSCRIBE
 from serving import policy
 from serving.asks import Ask, Champions, Prediction
 from serving.fallback import FallbackReason, worst
 from serving.http.schemas import (
     ChurnOut,
     ContentOut,
+    EffectOut,
     FallbackOut,
     ModelsOut,
     PartsOut,
     RankedOut,
+    RisksOut,
     ScoreAnswer,
     ScoreRequest,
     SendTimeOut,
@@ -32,6 +35,8 @@ def ask_of(body: ScoreRequest) -> Ask:
         window_from=micros(body.window_from),
         window_to=micros(body.window_to),
         default_at=micros(body.default_at),
+        previous_band=body.previous_band or "",
+        explain=body.explain,
         candidates=tuple(
             Candidate(item.content_id, tuple(item.topics)) for item in body.candidates
         ),
@@ -75,8 +80,16 @@ def answer_of(ask: Ask, prediction: Prediction, champions: Champions, *, now: in
         ),
         churn=ChurnOut(
             p_churn=round(prediction.p_churn, 6),
-            band=policy.band(prediction.p_churn),
+            band=policy.band(prediction.p_churn, ask.previous_band),
             horizon_days=prediction.horizon_days,
+            risks=RisksOut(
+                unsubscribe=round(prediction.risks[UNSUBSCRIBE], 6),
+                complaint=round(prediction.risks[COMPLAINT], 6),
+            ),
+            effects=[
+                EffectOut(theme=one.theme, effect=round(one.effect, 6))
+                for one in prediction.effects
+            ],
         ),
         content=ContentOut(
             variant=ranked[0][0] if ranked else "",

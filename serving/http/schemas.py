@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from pydantic import model_validator as model_check
 
 from features.events.schema import MAX_KEY_CHARS, MAX_TOPICS, SECOND_US, zone_of
+from models.specs.churn import Theme
 from serving.fallback import FallbackReason
 from serving.policy import Band, Binding, ReasonCode, ZoneSource
 
@@ -53,6 +54,10 @@ class ScoreRequest(Strict):
     default_at: datetime | None = Field(
         None, description="When the sender would send without us. [default: the best common hour]"
     )
+    previous_band: Band | None = Field(
+        None, description="The churn band you know of this recipient: it is kept near an edge."
+    )
+    explain: bool = Field(default=False, description="Tell what moves p_churn.")
     candidates: list[CandidateIn] = Field(
         default_factory=list, max_length=MAX_CANDIDATES, description="Items to rank."
     )
@@ -105,12 +110,33 @@ class SendTimeOut(Strict):
     slots: list[SlotOut]
 
 
+class RisksOut(Strict):
+    """How the next mail may end it; one excludes the other."""
+
+    unsubscribe: float = Field(description="P(unsubscribes upon the next mail).")
+    complaint: float = Field(description="P(complains about the next mail).")
+
+
+class EffectOut(Strict):
+    """What a theme adds to p_churn, or takes from it, beside its usual values."""
+
+    theme: Theme
+    effect: float
+
+
 class ChurnOut(Strict):
     """Whether to hold back."""
 
     p_churn: float = Field(description="P(no human engagement within the horizon).")
-    band: Band
+    band: Band = Field(
+        description="Risk in words; beside `previous_band` it only moves when p_churn is clearly "
+        "past the edge."
+    )
     horizon_days: float
+    risks: RisksOut
+    effects: list[EffectOut] = Field(
+        description="With `explain`: what moves p_churn, strongest first."
+    )
 
 
 class RankedOut(Strict):

@@ -265,7 +265,7 @@ def spoiled(golden: dict[str, np.ndarray], how: str) -> dict[str, np.ndarray]:
             answers[3] += 10 * PARITY_LIMIT
         case "an answer that is no number":
             answers[3] = np.nan
-    return {"rows": rows, "out_p_churn": answers}
+    return golden | {"rows": rows, "out_p_churn": answers}
 
 
 @pytest.mark.parametrize("how", ["another row", "another answer", "an answer that is no number"])
@@ -281,16 +281,16 @@ def test_golden_rows_changed_together_with_the_manifest_are_found_out(bundle, ho
 )
 def test_golden_rows_that_prove_nothing_are_refused(bundle, how):
     golden = golden_of(bundle)
-    rows, answers = golden["rows"], golden["out_p_churn"]
+    rows, answers = golden.pop("rows"), golden.pop("out_p_churn")
     match how:
         case "none":
-            np.savez(bundle / GOLDEN, rows=rows[:0], out_p_churn=answers[:0])
+            np.savez(bundle / GOLDEN, rows=rows[:0], out_p_churn=answers[:0], **golden)
         case "narrow":
-            np.savez(bundle / GOLDEN, rows=rows[:, :-1], out_p_churn=answers)
+            np.savez(bundle / GOLDEN, rows=rows[:, :-1], out_p_churn=answers, **golden)
         case "misshapen":
-            np.savez(bundle / GOLDEN, rows=rows, out_p_churn=answers[:-1])
+            np.savez(bundle / GOLDEN, rows=rows, out_p_churn=answers[:-1], **golden)
         case "words":
-            np.savez(bundle / GOLDEN, rows=rows.astype(str), out_p_churn=answers)
+            np.savez(bundle / GOLDEN, rows=rows.astype(str), out_p_churn=answers, **golden)
         case "no answers":
             np.savez(bundle / GOLDEN, rows=rows)
         case "bytes":

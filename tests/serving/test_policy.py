@@ -42,6 +42,8 @@ def said(chances=None, *, active=50.0, zone="", offset=None, items=(), features=
         p_engage=week,
         activity=np.full(168, 1 / 168, np.float32),
         p_churn=0.2,
+        risks={},
+        effects=(),
         horizon_days=90.0,
         p_items=np.asarray(items, np.float32),
         default_hour=34,
@@ -202,3 +204,17 @@ def test_what_stands_out_needs_features():
         ReasonCode.OPTED_OUT,
     ]  # fmt: skip
     assert ReasonCode.CADENCE_SLOWING not in policy.reason_codes(features | {"active_total": 1.0})
+
+
+@given(st.floats(0, 1), st.sampled_from(list(Band)))
+def test_a_band_moves_only_past_an_edge_and_its_margin(p, previous):
+    known = policy.band(p, previous)
+    assert policy.band(p, known) is known  # and having moved it stays
+    if all(abs(p - edge) > policy.STAYS for edge in policy.EDGES):
+        assert known is policy.band(p)
+
+
+@given(st.floats(0.001, 0.049), st.sampled_from(policy.EDGES))
+def test_noise_around_an_edge_moves_nobody_to_and_fro(noise, edge):
+    for previous in (policy.band(edge - 0.1), policy.band(edge + 0.1)):
+        assert {policy.band(edge + n, previous) for n in (-noise, noise)} == {previous}

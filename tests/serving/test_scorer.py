@@ -18,7 +18,9 @@ from features.state import State
 from models.bundle import load_bundle
 from models.runtime import Session
 from models.specs import BY_NAME
+from models.specs.churn import RISKS, theme_of
 from serving.asks import Ask, Champions, Loaded
+from serving.churn_reasons import SMALLEST
 from serving.fallback import FallbackReason as Why
 from serving.fallback import worst
 from serving.scorer import CONTENT_LAYOUT, RECIPIENT_LAYOUT, Known, predict
@@ -222,3 +224,43 @@ def test_a_state_cut_anywhere_is_unreadable_and_never_a_crash():
 def test_the_worst_reason_of_none_is_none():
     assert worst() is Why.NONE
     assert worst(*Why) is Why.INTERNAL
+
+
+# --- why a churn risk is what it is -----------------------------------------------------------
+
+
+def test_every_effect_is_what_the_score_loses_without_its_theme(champions):
+    asks, known = crowd(3, 40)
+    asks = [replace(ask, explain=True) for ask in asks]
+    bundle = champions.by_name["churn"].bundle
+    typical = dict(zip(bundle.spec.inputs, bundle.manifest.typical, strict=True))
+    told = 0
+    for found in predict(asks, known, champions, at=NOW):
+        if found.reasons["churn"] is not Why.NONE:
+            assert not found.effects
+            continue
+        for theme, effect in found.effects:
+            usual = {n: typical[n] for n in bundle.spec.inputs if theme_of(n) is theme}
+            row = [(dict(found.features) | usual)[n] for n in bundle.spec.inputs]
+            (without,) = bundle.session.run(np.array([row], np.float32))["p_churn"][:, 0]
+            assert effect == pytest.approx(found.p_churn - without, abs=2e-6)
+            assert abs(effect) >= SMALLEST
+            told += 1
+        assert [abs(e) for _, e in found.effects] == sorted(
+            (abs(e) for _, e in found.effects), reverse=True
+        )
+    assert told > 5
+
+
+def test_who_does_not_ask_pays_for_no_explanation(champions):
+    asks, known = crowd(3, 40)
+    assert not any(found.effects for found in predict(asks, known, champions, at=NOW))
+
+
+def test_risks_of_the_next_mail_are_the_models_or_the_trades(champions):
+    asks, known = crowd(5, 20)
+    for found in predict(asks, known, champions, at=NOW):
+        assert set(found.risks) == set(RISKS)
+        assert all(0 < p < 0.2 for p in found.risks.values())
+    for found in predict(asks, known, Champions({}), at=NOW):
+        assert found.risks == pytest.approx(RISKS)

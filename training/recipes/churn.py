@@ -25,7 +25,8 @@ from training.baselines import (
 )
 from training.dataset import fingerprint
 from training.metrics import ece, log_loss
-from training.pointwise import Fitted, Labelled, apart, fit_pointwise, recent_of, require
+from training.opt_outs import fit_opt_outs
+from training.pointwise import Fitted, Labelled, Leaves, apart, fit_pointwise, recent_of, require
 from training.recipe import Order, Trained, shown_day
 from training.splits import held_out, snapshots
 
@@ -72,7 +73,9 @@ def train(order: Order) -> Trained:
     require(SPEC.name, y, is_test, rows=MIN_ROWS, rarer=MIN_OF_A_CLASS)
     rows = np.ascontiguousarray(frame[:, : len(SPEC.inputs)])
     data = Labelled(rows, y, people, is_test, is_recent)
-    fitted = fit_pointwise(SPEC, order, data, leaves=50, largest_leaf=500)
+    order.step("opt-outs: mail by mail")
+    leaving = fit_opt_outs(order)
+    fitted = fit_pointwise(SPEC, order, data, leaves=Leaves(50, 500), beside=leaving.curves)
     table = dict(zip(names, frame.T.astype(np.float64), strict=True))
     late = is_test | is_recent
     others = _baselines(table, y, ~late, late, horizon)
@@ -91,7 +94,9 @@ def train(order: Order) -> Trained:
         row=found.row,
         baselines=found.baselines,
         parity=fitted.exported.parity,
-        facts=_facts(spine, data, fitted, horizon) | {"learning curve": curve.meaning},
+        facts=_facts(spine, data, fitted, horizon)
+        | dict(leaving.facts)
+        | {"learning curve": curve.meaning},
         notes=_notes(y[is_test], fitted),
     )
     report = found.complete(report, order.data)
@@ -108,6 +113,7 @@ def train(order: Order) -> Trained:
         "as_of": shown_day(order.as_of),
         "trained_rows": fitted.n_fit,
         "prior": fitted.base_rate,
+        "typical": _typical(rows),
         "fingerprint": fingerprint(spine, rows, y),
         "label": label,
         "horizon_days": horizon,
@@ -194,6 +200,14 @@ def _baselines(
         ),
         "logistic RFM": logistic(rfm[fit], y[fit], rfm[test]),
     }
+
+
+def _typical(rows: NDArray[np.float32]) -> list[float]:
+    """The median of each input, zero where it was always missing."""
+    has_any = ~np.isnan(rows).all(axis=0)
+    middle = np.zeros(rows.shape[1])
+    middle[has_any] = np.nanmedian(rows[:, has_any], axis=0)
+    return [round(float(value), 6) for value in middle]
 
 
 def _facts(spine: pl.DataFrame, data: Labelled, fitted: Fitted, horizon: float) -> dict[str, str]:

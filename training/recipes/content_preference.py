@@ -21,7 +21,7 @@ from training import learning_curve, metrics, plots, tested
 from training.baselines import base_rate, logistic
 from training.choices import Choices, choices
 from training.dataset import fingerprint
-from training.pointwise import Labelled, fit_pointwise, require
+from training.pointwise import Labelled, Leaves, fit_pointwise, require
 from training.recipe import Order, Trained, shown_day
 from training.tested import Tested
 
@@ -56,7 +56,7 @@ def train(order: Order) -> Trained:
     )
     nothing = np.zeros(len(y), np.bool_)  # the newest fifth are all for the test
     data = Labelled(rows, y, spine["recipient_key"].to_list(), is_test, nothing)
-    fitted = fit_pointwise(SPEC, order, data, leaves=200, kept=made.kept)
+    fitted = fit_pointwise(SPEC, order, data, leaves=Leaves(200), kept=made.kept)
     is_shown = made.kept == 1.0
     old = order.champion_answers(made.label, SPEC.outputs[0].name, rows[is_test])
     own = {"LightGBM, calibrated": fitted.p} | {name: p[:, 0] for name, p in old.items()}
