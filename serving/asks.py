@@ -15,7 +15,11 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One recipient of one send. Times in microseconds; zero means not given."""
+    """One recipient of one send. Times in microseconds; zero means not given.
+
+    Args:
+        explore: Whether this mail is to be sent; a dry run draws nothing.
+    """
 
     recipient_key: str
     send_id: str = ""
@@ -24,6 +28,7 @@ class Ask:
     window_to: int = 0
     default_at: int = 0
     candidates: tuple[Candidate, ...] = ()
+    explore: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class Prediction:
         p_engage: Shape (168,), by local hour of the week.
         activity: Shape (168,), sums to one.
         p_items: Shape (n_candidates,).
+        delivered: Shape (n_candidates,), decayed deliveries of each.
         features: The recipient's features by name; empty without a state.
         zone, zone_offset_min: The newest zone of the recipient's events; "" for none.
         has_offset: Whether any event told the local clock.
@@ -66,6 +72,7 @@ class Prediction:
     p_churn: float
     horizon_days: float
     p_items: Floats
+    delivered: Floats
     default_hour: int
     features: Mapping[str, float]
     zone: str
