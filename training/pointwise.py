@@ -96,7 +96,7 @@ def fit_pointwise(
     held = apart(spec, data.recipients)
     is_older = ~data.is_test & ~data.is_recent
     fit, stop = is_older & ~held, is_older & held
-    leaf = int(np.clip(fit.sum() / leaves, 20, 200))
+    leaf = leaf_rows(int(fit.sum()), leaves)
     booster = fit_trees(
         (data.rows[fit], data.y[fit]),
         (data.rows[stop], data.y[stop]),
@@ -128,6 +128,11 @@ def fit_pointwise(
     p_before = before.apply(raw_score(booster, data.rows[data.is_test]))
     base = float(np.round(data.y[data.is_recent if data.is_recent.any() else fit].mean() * kept, 6))
     return Fitted(model, exported, p, p_before, int(fit.sum()), base, leaf)
+
+
+def leaf_rows(n: int, leaves: int) -> int:
+    """The least rows of a leaf for `n` training rows: about so many leaves, of 20 to 200 rows."""
+    return int(np.clip(n / leaves, 20, 200))
 
 
 def apart(spec: ModelSpec, recipients: Sequence[str]) -> NDArray[np.bool_]:
