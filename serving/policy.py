@@ -1,7 +1,8 @@
 """Predictions to one decision: which hour, which band, which order, and why. Pure.
 
 The hour is only moved away from the sender's own when the person has shown enough and the
-gain is worth it; an hour that has passed is never chosen, and the window is never left.
+gain is worth it; an hour that has passed is never chosen, and the window is never left. The order
+is best first, but for the mails that explore (`exploration`).
 """
 
 import hashlib
@@ -133,7 +134,9 @@ def ranking(ask: Ask, prediction: Prediction, *, epsilon: float = 0.0) -> Rankin
     delivered = dict(zip(ids, prediction.delivered.tolist(), strict=True))
     named = decision_id(ask, epsilon=epsilon)
     first = first_place(named, ids[order[0]], delivered, epsilon=epsilon)
-    order.sort(key=lambda i: ids[i] != first.content_id)
+    front = next(i for i in order if ids[i] == first.content_id)
+    order.remove(front)
+    order.insert(0, front)
     return Ranking([(ids[i], float(prediction.p_items[i])) for i in order], first)
 
 

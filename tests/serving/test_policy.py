@@ -217,6 +217,22 @@ def test_exploring_moves_one_candidate_to_the_front_and_leaves_the_others_in_ord
         assert policy.ranking(ask, told, epsilon=0.0).rows == best_first
 
 
+def test_a_candidate_asked_for_twice_is_one_candidate_of_the_draw():
+    asked = tuple(map(Candidate, ("a", "b", "a", "a")))
+    told = said(items=(0.1, 0.2, 0.3, 0.05))
+    found = [
+        policy.ranking(Ask("r", send_id=str(n), candidates=asked), told, epsilon=1.0)
+        for n in range(2_000)
+    ]
+    assert {ranked.first.propensity for ranked in found} == {0.5}
+    assert np.mean([ranked.first.content_id == "a" for ranked in found]) == pytest.approx(
+        0.5, abs=0.05
+    )
+    rows = {ranked.first.content_id: [p for _, p in ranked.rows] for ranked in found}
+    assert rows["a"] == pytest.approx([0.3, 0.2, 0.1, 0.05])
+    assert rows["b"] == pytest.approx([0.2, 0.3, 0.1, 0.05])
+
+
 def test_a_policy_that_explores_more_is_another_policy():
     names = [policy.policy_name(epsilon) for epsilon in (0.0, 0.05, 0.1, 1.0)]
     ids = [policy.decision_id(Ask("r"), epsilon=epsilon) for epsilon in (0.0, 0.05, 0.1, 1.0)]
