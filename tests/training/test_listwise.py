@@ -1,14 +1,18 @@
 """The ranker beside the pointwise model: it learns the order, whatever order its rows come in."""
 
 from dataclasses import replace
+from io import StringIO
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 
 from models.card import card_of
 from models.report import ALTERNATIVE, Report, read_report
 from models.specs.content_preference import SPEC
+from pipelines.model_commands import report_table
 from training import metrics, tested
 from training.listwise import sizes_of, xendcg_scores
 from training.pointwise import Labelled
@@ -77,6 +81,10 @@ def test_an_alternative_is_shown_and_no_baseline_to_be_beaten(report):
     (other,) = report.alternatives
     assert other.gain.high < 0
     assert f"| {other.method} |" in card_of(report)
+    candidate = SimpleNamespace(report=report, version=SimpleNamespace(version="1"))
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(report_table(candidate))
+    assert other.method in console.export_text()
     assert report.metrics()["alternative_rank_xendcg.gain"] == pytest.approx(-0.1)
 
 
