@@ -44,7 +44,7 @@ def _methods(report: Report) -> list[str]:
     lines = [_line(head), _line(["---"] * len(head))]
     lines.append(_line([f"**{report.row.method}**", *_cells(report.row, names), ""]))
     champion = [] if report.champion is None else [report.champion]
-    for row in (*champion, *report.baselines):
+    for row in (*champion, *report.alternatives, *report.baselines):
         is_missed = row in report.baselines and not row.is_beaten
         gain = f"{row.gain}{' (not beaten)' if is_missed else ''}" if row.gain else ""
         lines.append(_line([row.method, *_cells(row, names), gain]))

@@ -10,6 +10,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 CHAMPION: Final = "champion"  # the method of a row begins so: "champion 3"
+ALTERNATIVE: Final = "alternative"  # or so: "alternative: rank_xendcg"
 NORMAL_95: Final = 1.959964  # half a 95 % interval in standard errors
 
 
@@ -107,6 +108,7 @@ class Report:
         facts: Sizes, dates and settings worth reading.
         notes: What the numbers do not say.
         champion: The champion of that day on the same rows, where it answers the same question.
+        alternatives: Other ways to fit the same rows, tried each time; no gate asks for them.
         slices: Parts of the test, worst first; empty in reports of earlier versions.
     """
 
@@ -123,6 +125,7 @@ class Report:
     calibration: Calibration | None = None
     sample: Sample | None = None
     slices: list[Slice] = field(default_factory=list)
+    alternatives: list[Row] = field(default_factory=list)
 
     @property
     def best_baseline(self) -> Row | None:
@@ -153,8 +156,9 @@ class Report:
         """Flat numbers for a tracking server."""
         flat = {f"parity.{name}": value for name, value in self.parity.items()}
         champion = () if self.champion is None else (self.champion,)
-        for row in (self.row, *champion, *self.baselines):
+        for row in (self.row, *champion, *self.alternatives, *self.baselines):
             stem = "" if row is self.row else f"baseline.{_slug(row.method)}."
+            stem = f"{_slug(row.method)}." if row in self.alternatives else stem
             stem = "champion." if row is self.champion else stem
             for name, measured in row.measures.items():
                 flat[f"{stem}{_slug(name)}"] = measured.value

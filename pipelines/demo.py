@@ -195,8 +195,9 @@ def _score(told: Demo, events: pl.DataFrame, now: int) -> None:
     """A few people and a stranger; then one clicks, and the next score knows."""
     items = _items(events)
     asked = [{"content_id": item, "topics": topics} for item, topics in items.items()]
+    dry = {"explore": False}  # nothing is sent: the story is told of the models' own choice
     for key in [*_people(events), "somebody-new"]:
-        body = {"recipient_key": key, "send_id": "demo-send", "candidates": asked}
+        body = {"recipient_key": key, "send_id": "demo-send", "candidates": asked, **dry}
         told.answers.append(_post(told, "/v1/score", body))
     chosen = told.answers[0]
     last = chosen["content"]["ranking"][-1]["content_id"]
@@ -213,7 +214,8 @@ def _score(told: Demo, events: pl.DataFrame, now: int) -> None:
         for i in range(5)
     ]
     _post(told, "/v1/events", {"events": clicks})
-    body = {"recipient_key": chosen["recipient_key"], "candidates": asked, "send_id": "demo-send"}
+    key = chosen["recipient_key"]
+    body = {"recipient_key": key, "send_id": "demo-send", "candidates": asked, **dry}
     told.after = _post(told, "/v1/score", body)
 
 

@@ -231,7 +231,7 @@ def registry_of(settings: Settings) -> "MlflowRegistry":
 
 
 def report_table(candidate: "Candidate") -> Table:
-    """A report as a terminal shows it: the model, then its baselines."""
+    """A report as a terminal shows it: the model, its alternatives, then its baselines."""
     report = candidate.report
     title = f"{report.model}, version {candidate.version.version}: {report.verdict}"
     table = Table(title=title, title_justify="left", caption=f"Test: {report.test}")
@@ -241,7 +241,7 @@ def report_table(candidate: "Candidate") -> Table:
     table.add_column(f"gain over it, {report.gain_of}", justify="right")
     own = [measured.short for measured in report.row.measures.values()]
     table.add_row(report.row.method, *own, "", style="bold")
-    for row in report.baselines:
+    for row in (*report.alternatives, *report.baselines):
         gain = "" if row.gain is None else row.gain.short
         style = None if row.is_beaten else "yellow"
         measures = [measured.short for measured in row.measures.values()]

@@ -16,7 +16,11 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One recipient of one send. Times in microseconds; zero means not given."""
+    """One recipient of one send. Times in microseconds; zero means not given.
+
+    Args:
+        explore: Whether this mail is to be sent; a dry run draws nothing.
+    """
 
     recipient_key: str
     send_id: str = ""
@@ -27,6 +31,7 @@ class Ask:
     previous_band: str = ""
     explain: bool = False
     candidates: tuple[Candidate, ...] = ()
+    explore: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class Prediction:
         p_items: Shape (n_candidates,).
         risks: By output of the churn model: chances that the next mail makes them leave.
         effects: What moves p_churn, strongest first; empty where nobody asked.
+        delivered: Shape (n_candidates,), decayed deliveries of each.
         features: The recipient's features by name; empty without a state.
         zone, zone_offset_min: The newest zone of the recipient's events; "" for none.
         has_offset: Whether any event told the local clock.
@@ -73,6 +79,7 @@ class Prediction:
     effects: Sequence[Effect]
     horizon_days: float
     p_items: Floats
+    delivered: Floats
     default_hour: int
     features: Mapping[str, float]
     zone: str

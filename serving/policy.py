@@ -1,7 +1,8 @@
 """Predictions to one decision: which hour, which band, which order, and why. Pure.
 
 The hour is only moved away from the sender's own when the person has shown enough and the
-gain is worth it; an hour that has passed is never chosen, and the window is never left.
+gain is worth it; an hour that has passed is never chosen, and the window is never left. The order
+is best first, but for the mails that explore (`exploration`).
 """
 
 import hashlib
@@ -17,8 +18,9 @@ import numpy as np
 from features.events.schema import HOUR_US, SECOND_US, offset_at, zone_of
 from features.layout import HOURS_PER_WEEK, local_hour, slot_of_hour
 from serving.asks import Ask, Prediction
+from serving.exploration import FirstPlace, first_place
 
-POLICY: Final = "default@1"
+POLICY: Final = "default@2"  # its full name also says epsilon: `policy_name`
 MIN_GAIN: Final = 0.01  # relative; below it the sender's hour stays
 MIN_EVIDENCE: Final = 3  # active hours; below them the person's rhythm is nobody's
 DEFAULT_WINDOW_H: Final = 24
@@ -131,10 +133,27 @@ def band(p_churn: float, previous: str = "") -> Band:
     return BANDS[sum(p_churn >= edge for edge in edges)]
 
 
-def ranking(ask: Ask, prediction: Prediction) -> list[tuple[str, float]]:
-    """Candidates by chance, best first; equal ones in the order they were asked."""
-    order = np.argsort(-prediction.p_items, kind="stable")
-    return [(ask.candidates[i].content_id, float(prediction.p_items[i])) for i in order]
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Candidates with their chances in the order to show; `first` is None without candidates."""
+
+    rows: list[tuple[str, float]]
+    first: FirstPlace | None
+
+
+def ranking(ask: Ask, prediction: Prediction, *, epsilon: float = 0.0) -> Ranking:
+    """Candidates by chance, best first, equal ones as asked; maybe another drawn to the front."""
+    ids = [candidate.content_id for candidate in ask.candidates]
+    order = np.argsort(-prediction.p_items, kind="stable").tolist()
+    if not order:
+        return Ranking([], None)
+    delivered = dict(zip(ids, prediction.delivered.tolist(), strict=True))
+    named = decision_id(ask, epsilon=epsilon)
+    first = first_place(named, ids[order[0]], delivered, epsilon=epsilon)
+    front = next(i for i in order if ids[i] == first.content_id)
+    order.remove(front)
+    order.insert(0, front)
+    return Ranking([(ids[i], float(prediction.p_items[i])) for i in order], first)
 
 
 def reason_codes(features: Mapping[str, float]) -> list[ReasonCode]:
@@ -154,9 +173,18 @@ def reason_codes(features: Mapping[str, float]) -> list[ReasonCode]:
     return [code for code, is_so in holds.items() if is_so]
 
 
-def decision_id(ask: Ask) -> str:
+def policy_name(epsilon: float) -> str:
+    """The policy's version with the share of decisions that it explores.
+
+    >>> policy_name(0.05)
+    'default@2;epsilon=0.05'
+    """
+    return f"{POLICY};epsilon={epsilon:g}"
+
+
+def decision_id(ask: Ask, *, epsilon: float = 0.0) -> str:
     """The same for the same recipient, send and policy, however often a mail is rendered."""
-    named = json.dumps([POLICY, ask.send_id, ask.recipient_key])
+    named = json.dumps([policy_name(epsilon), ask.send_id, ask.recipient_key])
     return hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
 
 

@@ -15,7 +15,9 @@ from features.assemble import matrix, read, rhythm
 from features.candidates import affinity_of
 from features.decay import NEVER_AT
 from features.definitions.content import VIEW as CONTENT
+from features.definitions.content import exposed
 from features.definitions.recipient import VIEW as RECIPIENT
+from features.kinds import DAY, Decayed
 from features.layout import HOURS_PER_WEEK, POOL, layout_of
 from features.state import State
 from models.specs import churn, content_preference, send_time
@@ -34,6 +36,7 @@ _PLACE: Final = {name: place for place, name in enumerate(_NAMES)}
 _CHURN: Final = [_PLACE[name] for name in churn.SPEC.inputs]
 _LEVEL: Final = [_PLACE[name] for name in LEVEL]
 _TASTE: Final = [_PLACE[name] for name in RECIPIENT_INPUTS]
+_DELIVERED: Final = CONTENT.names.index(Decayed(exposed, 91 * DAY).name)
 
 Rows = NDArray[np.float32]
 Flags = NDArray[np.bool_]
@@ -67,7 +70,7 @@ def predict(
     engage, activity, hour, hours_why = _hours(weeks, rows, by_name.get("send_time"))
     silent, risks, horizon, silence_why = _silence(rows, evidence, by_name.get("churn"))
     explained = _explained(asks, rows, evidence, by_name.get("churn"))
-    items, items_why = _items(asks, known, rows, at, by_name.get("content_preference"))
+    items, delivered, items_why = _items(asks, known, rows, at, by_name.get("content_preference"))
     answers = []
     for row, (ask, state) in enumerate(zip(asks, known.people, strict=True)):
         has_zone = state is not None and state.zone_at != NEVER_AT
@@ -81,6 +84,7 @@ def predict(
                 effects=explained.get(row, ()),
                 horizon_days=horizon,
                 p_items=items[row],
+                delivered=delivered[row],
                 default_hour=hour,
                 features=named,
                 zone=state.zone if state is not None and has_zone else "",
@@ -165,19 +169,19 @@ def _explained(
 
 def _items(
     asks: Sequence[Ask], known: Known, rows: Rows, at: int, model: Loaded | None
-) -> tuple[list[Rows], list[Why]]:
+) -> tuple[list[Rows], list[Rows], list[Why]]:
+    """Per ask the chance of every candidate and how often it was delivered."""
     counts = [len(ask.candidates) for ask in asks]
     total = sum(counts)
     cuts = np.cumsum(counts)[:-1]
     prior = np.full(total, content_preference.SPEC.prior, np.float32)
-    if model is None or total == 0:
-        why = Why.NO_MODEL if model is None else Why.NONE
-        return np.split(prior, cuts), [why] * len(asks)
-    wanted = list(dict.fromkeys(c.content_id for ask in asks for c in ask.candidates))
-    together = read([known.items.get(POOL)], at, CONTENT_LAYOUT)
-    found = read([known.items.get(i) for i in wanted], at, CONTENT_LAYOUT)
-    items = matrix(found, CONTENT, together)
-    place = {content_id: row for row, content_id in enumerate(wanted)}
+    why = Why.NO_MODEL if model is None else Why.NONE
+    if total == 0:
+        return np.split(prior, cuts), np.split(prior, cuts), [why] * len(asks)
+    items = _content(asks, known, at)
+    delivered = np.split(items[:, _DELIVERED], cuts)
+    if model is None:
+        return np.split(prior, cuts), delivered, [why] * len(asks)
     tastes = [
         affinity_of(state, ask.candidates, at)
         for ask, state in zip(asks, known.people, strict=True)
@@ -187,7 +191,7 @@ def _items(
         [
             np.repeat(rows[:, _TASTE], counts, axis=0),
             np.concatenate(tastes),
-            items[[place[c.content_id] for ask in asks for c in ask.candidates]],
+            items,
         ],
         axis=1,
     )
@@ -195,4 +199,13 @@ def _items(
     is_sound = np.array([bool(np.isfinite(part).all()) for part in np.split(scores, cuts)])
     if not is_sound.all():
         scores = np.where(np.repeat(is_sound, counts), scores, prior)
-    return np.split(scores, cuts), _whys(is_sound)
+    return np.split(scores, cuts), delivered, _whys(is_sound)
+
+
+def _content(asks: Sequence[Ask], known: Known, at: int) -> Rows:
+    """The content features of all candidates of all asks, one after the other."""
+    listed = [c.content_id for ask in asks for c in ask.candidates]
+    place = {content_id: row for row, content_id in enumerate(dict.fromkeys(listed))}
+    together = read([known.items.get(POOL)], at, CONTENT_LAYOUT)
+    found = read([known.items.get(i) for i in place], at, CONTENT_LAYOUT)
+    return np.asarray(matrix(found, CONTENT, together)[[place[i] for i in listed]])

@@ -78,7 +78,12 @@ class ServingSettings(DataSettings):
     max_body_bytes: int = Field(
         4 * 1024 * 1024, description="A larger request body is refused with 413.", gt=0
     )
-
+    epsilon: float = Field(
+        0.05,
+        description="Share of mails whose first item is drawn, the cold ones preferred; 0 never.",
+        ge=0,
+        le=1,
+    )
     webhook_secrets: dict[str, list[SecretStr]] = Field(
         default_factory=dict,
         description="Per mail provider the secrets that prove its webhooks, as JSON; two while "

@@ -40,6 +40,17 @@ class BgNbd:
         none = ((self.alpha + age) / (self.alpha + age + span)) ** (self.r + repeats)
         return 1.0 - self.p_alive(repeats, newest, age) * (1.0 - none)
 
+    def log_likelihood(self, repeats: Floats, newest: Floats, age: Floats) -> float:
+        """Of everybody's past together, in nats; what `fit_bgnbd` makes as large as it can be."""
+        r, alpha, a, b = self.r, self.alpha, self.a, self.b
+        one = gammaln(r + repeats) - gammaln(r) + r * np.log(alpha)
+        two = gammaln(a + b) + gammaln(b + repeats) - gammaln(b) - gammaln(a + b + repeats)
+        alive = -(r + repeats) * np.log(alpha + age)
+        died = np.log(a) - np.log(b + np.maximum(repeats, 1.0) - 1.0)
+        died = died - (r + repeats) * np.log(alpha + newest)
+        died = np.where(repeats > 0, died, -np.inf)
+        return float(np.sum(one + two + np.logaddexp(alive, died)))
+
 
 def fit_bgnbd(repeats: Floats, newest: Floats, age: Floats) -> BgNbd:
     """Maximum likelihood from three starts.
@@ -51,14 +62,8 @@ def fit_bgnbd(repeats: Floats, newest: Floats, age: Floats) -> BgNbd:
     """
 
     def loss(logs: Floats) -> float:
-        r, alpha, a, b = np.exp(logs)
-        one = gammaln(r + repeats) - gammaln(r) + r * np.log(alpha)
-        two = gammaln(a + b) + gammaln(b + repeats) - gammaln(b) - gammaln(a + b + repeats)
-        alive = -(r + repeats) * np.log(alpha + age)
-        died = np.log(a) - np.log(b + np.maximum(repeats, 1.0) - 1.0)
-        died = died - (r + repeats) * np.log(alpha + newest)
-        died = np.where(repeats > 0, died, -np.inf)
-        return float(-np.mean(one + two + np.logaddexp(alive, died)))
+        model = BgNbd(*map(float, np.exp(logs)))
+        return -model.log_likelihood(repeats, newest, age) / len(repeats)
 
     fits = [minimize(loss, s, method="L-BFGS-B", bounds=[(-6, 8)] * 4) for s in _STARTS]
     best = min(fits, key=lambda fit: float(fit.fun))

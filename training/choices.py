@@ -43,11 +43,14 @@ class Choices:
         spine: recipient_key, content_id, at, decision (a number), y, is_test.
         kept: Share of the unchosen candidates that training rows hold (1 when all).
         label: What y means, in words.
+        baskets: Of the test decisions all that was chosen, candidate or not: decision,
+            recipient_key, at, content_id (a list). None where the log says what was shown.
     """
 
     spine: pl.DataFrame
     kept: float
     label: str
+    baskets: pl.DataFrame | None = None
 
 
 def choices(data: PointInTime, *, as_of: int, seed: int) -> Choices:
@@ -99,7 +102,8 @@ def _chosen(data: PointInTime, *, seed: int) -> Choices:
     about = decisions.select(pl.col("decision").cast(pl.Int64), "recipient_key", "at", "is_test")
     spine = long.join(about, on="decision", how="left", maintain_order="left")
     label = f"chosen, among the week's {POPULAR} most popular items and up to {OWN} of their own"
-    return Choices(spine, kept / max(seen, 1), label)
+    baskets = decisions.filter("is_test").drop("day", "is_test")
+    return Choices(spine, kept / max(seen, 1), label, baskets)
 
 
 def _candidates(

@@ -5,8 +5,8 @@ and Feast joins them to the labels, so what is trained on is what the feature st
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -34,10 +34,15 @@ CONTENT_LAYOUT = layout_of(CONTENT)
 
 @dataclass(frozen=True)
 class PointInTime:
-    """Inputs over one log and one Feast repository."""
+    """Inputs over one log and one Feast repository.
+
+    Args:
+        told: Topics of items that the events do not tell of.
+    """
 
     events: pl.LazyFrame
     feast: FeastStore
+    told: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def recipient(self, spine: pl.DataFrame, names: Sequence[str]) -> Rows:
         """Recipient features by name, shape (n, len(names)), in spine order.
@@ -86,13 +91,31 @@ class PointInTime:
         keys = ["recipient_key", "content_id", "at"]
         asked = spine.select(keys).unique(maintain_order=True)
         names = [name for name, _ in AFFINITY_FEATURES]
-        computed = pl.DataFrame(self._affinity_rows(asked), schema=names)
+        computed = pl.DataFrame(self.affinities_at(asked), schema=names)
         self.feast.write_rows(AFFINITY_VIEW, asked.hstack(computed))
         return self._joined(spine, [f"{AFFINITY_VIEW}:{name}" for name in names], names)
 
     def contents_at(self, spine: pl.DataFrame) -> Rows:
         """Content features straight from the kernel, for choosing candidates."""
         return self._matrix(CONTENT, self._contents, spine.rename({"content_id": "key"}))
+
+    def affinities_at(self, spine: pl.DataFrame) -> Rows:
+        """Affinity features straight from the kernel; columns as `affinity` asks for."""
+        topics = [self.catalogue.get(item, ()) for item in spine["content_id"].to_list()]
+        width = max((len(some) for some in topics), default=0)
+        entries = {t: key_hash("topic", t) for some in topics for t in some}
+        rows = spine.with_row_index("row")
+        total = self._interest(rows.with_columns(entry=pl.lit(TOTAL_KEY, pl.Int64)))
+        items = [key_hash("content", item) for item in spine["content_id"].to_list()]
+        item = self._interest(rows.with_columns(pl.Series("entry", items, pl.Int64)))
+        by_topic = np.full((len(spine), max(width, 1)), np.nan)
+        places = [(r, c, entries[t]) for r, some in enumerate(topics) for c, t in enumerate(some)]
+        if places:
+            where = pl.DataFrame(places, schema=["row", "column", "entry"], orient="row")
+            long = where.join(rows.cast({"row": pl.Int64}), on="row", how="left")
+            values = self._interest(long)
+            by_topic[long["row"].to_numpy(), long["column"].to_numpy()] = values
+        return affinity_matrix(total, by_topic, item)
 
     @cached_property
     def catalogue(self) -> dict[str, tuple[str, ...]]:
@@ -104,7 +127,12 @@ class PointInTime:
             .agg(pl.col("topics").first())
             .collect()
         )
-        return {item: tuple(topics) for item, topics in known.iter_rows()}
+        return {**self.told, **{item: tuple(topics) for item, topics in known.iter_rows()}}
+
+    def without(self, items: Sequence[str]) -> "PointInTime":
+        """The same log as if nobody had met these items yet; their topics stay known."""
+        met = self.events.filter(~pl.col("content_id").is_in(list(items)))
+        return PointInTime(met.cache(), self.feast, self.catalogue)
 
     @property
     def catalogue_items(self) -> list[str]:
@@ -122,23 +150,6 @@ class PointInTime:
     @cached_property
     def _added(self) -> pl.DataFrame:
         return affinity_events(self.events, layout=RECIPIENT_LAYOUT, affinity=AFFINITY)
-
-    def _affinity_rows(self, asked: pl.DataFrame) -> Rows:
-        topics = [self.catalogue.get(item, ()) for item in asked["content_id"].to_list()]
-        width = max((len(some) for some in topics), default=0)
-        entries = {t: key_hash("topic", t) for some in topics for t in some}
-        rows = asked.with_row_index("row")
-        total = self._interest(rows.with_columns(entry=pl.lit(TOTAL_KEY, pl.Int64)))
-        items = [key_hash("content", item) for item in asked["content_id"].to_list()]
-        item = self._interest(rows.with_columns(pl.Series("entry", items, pl.Int64)))
-        by_topic = np.full((len(asked), max(width, 1)), np.nan)
-        places = [(r, c, entries[t]) for r, some in enumerate(topics) for c, t in enumerate(some)]
-        if places:
-            where = pl.DataFrame(places, schema=["row", "column", "entry"], orient="row")
-            long = where.join(rows.cast({"row": pl.Int64}), on="row", how="left")
-            values = self._interest(long)
-            by_topic[long["row"].to_numpy(), long["column"].to_numpy()] = values
-        return affinity_matrix(total, by_topic, item)
 
     def _interest(self, rows: pl.DataFrame) -> NDArray[np.float64]:
         spine = rows.select("recipient_key", "entry", "at")

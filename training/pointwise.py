@@ -51,10 +51,14 @@ class Labelled:
 
 
 class Leaves(NamedTuple):
-    """The rows of a leaf are at least the training rows over `of_all`: 20 to `largest`."""
+    """How small a leaf may be: about so many of them, of 20 rows to `largest`."""
 
-    of_all: int
+    about: int
     largest: int = 200
+
+    def rows_of(self, n: int) -> int:
+        """The least rows of a leaf for `n` training rows."""
+        return int(np.clip(n / self.about, 20, self.largest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ def fit_pointwise(
     held = apart(spec, data.recipients)
     is_older = ~data.is_test & ~data.is_recent
     fit, stop = is_older & ~held, is_older & held
-    leaf = int(np.clip(fit.sum() / leaves.of_all, 20, leaves.largest))
+    leaf = leaves.rows_of(int(fit.sum()))
     booster = fit_trees(
         (data.rows[fit], data.y[fit]),
         (data.rows[stop], data.y[stop]),

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.report import CHAMPION, Report, Row, Sample
+from models.report import ALTERNATIVE, CHAMPION, Report, Row, Sample
 from training import clusters, comparison, metrics, slices
 from training.dataset import PointInTime
 from training.traits import traits_of
@@ -22,7 +22,7 @@ class Tested:
     Args:
         spine: Columns recipient_key and at of what is measured.
         row: The model.
-        others: Baselines, and the champion where it answered.
+        others: Baselines, alternatives, and the champion where it answered.
         value: The model's main measure, shape (n,).
         gain: By method what the model has over it, shape (n,); more is better.
         score: What orders the rows for the top decile, shape (n,).
@@ -39,8 +39,13 @@ class Tested:
 
     @property
     def baselines(self) -> list[Row]:
-        """The others but the champion."""
-        return [row for row in self.others if not row.method.startswith(CHAMPION)]
+        """The others but the champion and the alternatives."""
+        return [r for r in self.others if not r.method.startswith((CHAMPION, ALTERNATIVE))]
+
+    @property
+    def alternatives(self) -> list[Row]:
+        """Other ways to fit the same rows."""
+        return [row for row in self.others if row.method.startswith(ALTERNATIVE)]
 
     @property
     def champion(self) -> Row | None:
@@ -66,6 +71,7 @@ class Tested:
         return replace(
             report,
             champion=self.champion,
+            alternatives=self.alternatives,
             calibration=calibration,
             sample=sample,
             slices=slices.measured(families, people, columns, self.outcome),

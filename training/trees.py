@@ -19,6 +19,7 @@ from training.errors import EstimatorRefusedError
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.float32]
+Sizes = NDArray[np.int64]
 
 PARAMETERS: Final[dict[str, Any]] = {
     "objective": "binary",
@@ -88,9 +89,14 @@ def fit_trees(
     *,
     inputs: Sequence[str],
     seed: int,
+    groups: tuple[Sizes, Sizes] | None = None,
     **parameters: Any,
 ) -> lgb.Booster:
     """Fit a booster, stopping where held-out recipients stop improving; thresholds floored.
+
+    Args:
+        groups: For an objective that ranks: how many consecutive rows each decision has, in
+            training and in what stops it.
 
     Raises:
         EstimatorRefusedError: The parameters name a mode that converts wrongly.
@@ -102,8 +108,9 @@ def fit_trees(
     if settings.get("boosting", "gbdt") != "gbdt":
         raise EstimatorRefusedError(f"boosting={settings['boosting']}")
     names = list(inputs)
-    data = lgb.Dataset(train[0], train[1], feature_name=names, free_raw_data=False)
-    held = lgb.Dataset(stop[0], stop[1], reference=data, free_raw_data=False)
+    sizes, held_sizes = groups or (None, None)
+    data = lgb.Dataset(*train, group=sizes, feature_name=names, free_raw_data=False)
+    held = lgb.Dataset(*stop, group=held_sizes, reference=data, free_raw_data=False)
     stopping = lgb.early_stopping(50, verbose=False)
     booster = lgb.train(settings, data, 800, [held], callbacks=[stopping])
     return floored(booster)

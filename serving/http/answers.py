@@ -40,6 +40,7 @@ def ask_of(body: ScoreRequest) -> Ask:
         candidates=tuple(
             Candidate(item.content_id, tuple(item.topics)) for item in body.candidates
         ),
+        explore=body.explore,
     )
 
 
@@ -52,16 +53,19 @@ def models_of(champions: Champions) -> ModelsOut:
     )
 
 
-def answer_of(ask: Ask, prediction: Prediction, champions: Champions, *, now: int) -> ScoreAnswer:
-    """The complete answer for one ask."""
+def answer_of(
+    ask: Ask, prediction: Prediction, champions: Champions, *, now: int, epsilon: float
+) -> ScoreAnswer:
+    """The complete answer for one ask; a dry run is answered by the policy that never explores."""
+    epsilon = epsilon if ask.explore else 0.0
     chosen = policy.send_time(ask, prediction, now=now)
-    ranked = policy.ranking(ask, prediction)
+    ranked = policy.ranking(ask, prediction, epsilon=epsilon)
     reason = worst(*prediction.reasons.values())
     slots = [_slot(slot, chosen) for slot in chosen.slots]
     # A sender's clock may be ahead of ours by minutes: such an event is new, not unknown.
     age = max(now - prediction.newest_at, 0) // SECOND_US if prediction.newest_at else -1
     return ScoreAnswer(
-        decision_id=policy.decision_id(ask),
+        decision_id=policy.decision_id(ask, epsilon=epsilon),
         recipient_key=ask.recipient_key,
         send_id=ask.send_id,
         as_of=policy.shown(now // SECOND_US * SECOND_US, UTC),
@@ -91,10 +95,7 @@ def answer_of(ask: Ask, prediction: Prediction, champions: Champions, *, now: in
                 for one in prediction.effects
             ],
         ),
-        content=ContentOut(
-            variant=ranked[0][0] if ranked else "",
-            ranking=[RankedOut(content_id=item, p_click=round(p, 6)) for item, p in ranked],
-        ),
+        content=_content(ranked),
         reason_codes=policy.reason_codes(prediction.features),
         evidence_n=round(prediction.features.get("active_total", 0.0)),
         feature_age_s=int(age),
@@ -104,7 +105,17 @@ def answer_of(ask: Ask, prediction: Prediction, champions: Champions, *, now: in
             parts=PartsOut(**prediction.reasons),
         ),
         models=models_of(champions),
-        policy=policy.POLICY,
+        policy=policy.policy_name(epsilon),
+    )
+
+
+def _content(ranked: policy.Ranking) -> ContentOut:
+    first = ranked.first
+    return ContentOut(
+        variant=first.content_id if first else "",
+        ranking=[RankedOut(content_id=item, p_click=round(p, 6)) for item, p in ranked.rows],
+        propensity=first.propensity if first else 1.0,
+        explored=first.is_explored if first else False,
     )
 
 

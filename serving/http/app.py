@@ -45,7 +45,7 @@ def create_app(
     log = EventLog(settings.events_dir)
     store = open_store(settings.online_address)
     stream = Stream(log, store)
-    parts = Parts(Decider(store, loader), loader, log, stream, metrics, clock)
+    parts = Parts(Decider(store, loader), loader, log, stream, metrics, clock, settings.epsilon)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -57,6 +57,7 @@ class Parts:
     stream: Stream
     metrics: Metrics
     clock: Clock
+    epsilon: float
 
 
 def router_of(parts: Parts) -> APIRouter:
@@ -120,11 +121,11 @@ def _answer(
 ) -> ScoreAnswer:
     """A fault of ours on the way still ends in a complete answer, and only for this one."""
     try:
-        answer = answer_of(ask, prediction, champions, now=now)
+        answer = answer_of(ask, prediction, champions, now=now, epsilon=parts.epsilon)
     except Exception:  # a fault of ours must not cost anybody a mail
         LOG.exception("deciding for a recipient failed; answering with priors")
         prediction = parts.decider.prior(ask, now=now)
-        answer = answer_of(ask, prediction, champions, now=now)
+        answer = answer_of(ask, prediction, champions, now=now, epsilon=parts.epsilon)
     parts.metrics.count_prediction(prediction)
     return answer
 

@@ -61,6 +61,10 @@ class ScoreRequest(Strict):
     candidates: list[CandidateIn] = Field(
         default_factory=list, max_length=MAX_CANDIDATES, description="Items to rank."
     )
+    explore: bool = Field(
+        default=True,
+        description="False for a dry run: the first item is the best one and never drawn.",
+    )
 
     @field_validator("timezone")
     @classmethod
@@ -149,8 +153,12 @@ class RankedOut(Strict):
 class ContentOut(Strict):
     """What to put in; `variant` is empty when no candidates were sent."""
 
-    variant: str
-    ranking: list[RankedOut]
+    variant: str = Field(description="The item for the first place: the first of the ranking.")
+    ranking: list[RankedOut] = Field(description="In the order to show.")
+    propensity: float = Field(
+        description="The chance, exactly, that this variant got the first place; log it."
+    )
+    explored: bool = Field(description="Whether the variant was drawn rather than the best.")
 
 
 class PartsOut(Strict):

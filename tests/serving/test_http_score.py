@@ -91,6 +91,40 @@ def test_a_known_recipient_is_answered_by_the_models(small_world, world):
         assert again == answer
 
 
+def contents(world, small_world, sends, **more):
+    body = {"recipient_key": "somebody", "candidates": small_world.candidates, **more}
+    answer = world.http.post(
+        "/v1/score:batch", json={"requests": [{**body, "send_id": str(n)} for n in sends]}
+    )
+    return [(result["content"], result["policy"]) for result in answer.json()["results"]]
+
+
+def test_some_mails_explore_with_a_logged_chance_and_dry_runs_never(small_world, open_service):
+    world = open_service(small_world.data_dir, epsilon=0.2)
+    found = contents(world, small_world, range(600))
+    drawn = [content for content, _ in found if content["explored"]]
+    assert 70 < len(drawn) < 170
+    assert len({content["variant"] for content in drawn}) == 6
+    for content, policy in found:
+        assert policy == "default@2;epsilon=0.2"
+        assert content["variant"] == content["ranking"][0]["content_id"]
+        best = max(row["p_click"] for row in content["ranking"])
+        is_best = content["ranking"][0]["p_click"] == best
+        assert content["explored"] or is_best
+        assert (content["propensity"] > 0.8) == is_best
+    again = open_service(small_world.data_dir, epsilon=0.2)  # as after a restart
+    assert contents(again, small_world, range(600)) == found
+
+    dry = contents(world, small_world, range(600), explore=False)
+    assert {policy for _, policy in dry} == {"default@2;epsilon=0"}
+    assert not any(content["explored"] or content["propensity"] < 1 for content, _ in dry)
+    (order,) = {tuple(row["content_id"] for row in content["ranking"]) for content, _ in dry}
+    assert order[0] in {content["variant"] for content, _ in found if not content["explored"]}
+    assert world.score("somebody")["content"] == {
+        "variant": "", "ranking": [], "propensity": 1.0, "explored": False,
+    }  # fmt: skip
+
+
 def test_a_stranger_is_answered_in_full_and_it_is_said(small_world, world):
     answer = world.score("nobody-knows-me", candidates=small_world.candidates)
     assert answer["fallback"]["reason"] == "unknown_recipient"
@@ -282,6 +316,7 @@ FIELDS = {
     "window_from": LEAVES | st.datetimes().map(str),
     "window_to": LEAVES | st.sampled_from(["2026-01-01T00:00:00+23:59", "9999-12-31", -1, 1e11]),
     "default_at": LEAVES | st.datetimes().map(str),
+    "explore": LEAVES,
     "candidates": st.lists(VALUES | st.fixed_dictionaries({"content_id": LEAVES}), max_size=3),
 }
 

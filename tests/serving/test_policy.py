@@ -1,5 +1,6 @@
 """Laws of the decision: hours that exist, inside the window, moved only for a reason."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
@@ -13,6 +14,7 @@ from features.candidates import Candidate
 from features.events.schema import DAY_US, HOUR_US, SECOND_US
 from serving import policy
 from serving.asks import Ask, Prediction
+from serving.exploration import FirstPlace
 from serving.fallback import FallbackReason
 from serving.policy import Band, Binding, ReasonCode, ZoneSource
 
@@ -36,7 +38,9 @@ def changes(zone: str) -> list[int]:
     return [int(moment.timestamp()) * SECOND_US for moment in found]
 
 
-def said(chances=None, *, active=50.0, zone="", offset=None, items=(), features=None) -> Prediction:
+def said(
+    chances=None, *, active=50.0, zone="", offset=None, items=(), delivered=None, features=None
+) -> Prediction:
     week = np.full(168, 0.1, np.float32) if chances is None else np.asarray(chances, np.float32)
     return Prediction(
         p_engage=week,
@@ -46,6 +50,7 @@ def said(chances=None, *, active=50.0, zone="", offset=None, items=(), features=
         effects=(),
         horizon_days=90.0,
         p_items=np.asarray(items, np.float32),
+        delivered=np.zeros(len(items), np.float32) if delivered is None else delivered,
         default_hour=34,
         features={"active_total": active} if features is None else features,
         zone=zone,
@@ -188,8 +193,52 @@ def test_a_ranking_is_the_candidates_best_first_and_ties_as_asked(chances):
     ask = Ask("r", candidates=tuple(Candidate(f"c{n:02}") for n in range(len(chances))))
     ranked = policy.ranking(ask, said(items=chances))
     by_name = {f"c{n:02}": np.float32(chance) for n, chance in enumerate(chances)}
-    assert dict(ranked) == by_name
-    assert ranked == sorted(ranked, key=lambda row: (-row[1], row[0]))
+    assert dict(ranked.rows) == by_name
+    assert ranked.rows == sorted(ranked.rows, key=lambda row: (-row[1], row[0]))
+    if not chances:
+        assert ranked.first is None
+    else:
+        assert ranked.first == FirstPlace(ranked.rows[0][0], 1.0, is_explored=False)
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=12), st.integers(0, 300))
+def test_exploring_moves_one_candidate_to_the_front_and_leaves_the_others_in_order(chances, send):
+    items = [f"c{n:02}" for n in range(len(chances))]
+    ask = Ask("r", send_id=str(send), candidates=tuple(map(Candidate, items)))
+    told = said(items=chances)
+    best_first = policy.ranking(ask, told).rows
+    explored = policy.ranking(ask, told, epsilon=1.0)
+    front, *rest = explored.rows
+    assert front[0] == explored.first.content_id
+    assert rest == [row for row in best_first if row[0] != front[0]]
+    assert explored == policy.ranking(ask, told, epsilon=1.0)
+    turned = replace(ask, candidates=ask.candidates[::-1])
+    again = policy.ranking(turned, said(items=chances[::-1]), epsilon=1.0)
+    assert again.first.content_id == front[0]  # the order of asking does not matter
+    if len(items) > 1:
+        assert policy.ranking(ask, told, epsilon=0.0).rows == best_first
+
+
+def test_a_candidate_asked_for_twice_is_one_candidate_of_the_draw():
+    asked = tuple(map(Candidate, ("a", "b", "a", "a")))
+    told = said(items=(0.1, 0.2, 0.3, 0.05))
+    found = [
+        policy.ranking(Ask("r", send_id=str(n), candidates=asked), told, epsilon=1.0)
+        for n in range(2_000)
+    ]
+    assert {ranked.first.propensity for ranked in found} == {0.5}
+    assert np.mean([ranked.first.content_id == "a" for ranked in found]) == pytest.approx(
+        0.5, abs=0.05
+    )
+    rows = {ranked.first.content_id: [p for _, p in ranked.rows] for ranked in found}
+    assert rows["a"] == pytest.approx([0.3, 0.2, 0.1, 0.05])
+    assert rows["b"] == pytest.approx([0.2, 0.3, 0.1, 0.05])
+
+
+def test_a_policy_that_explores_more_is_another_policy():
+    names = [policy.policy_name(epsilon) for epsilon in (0.0, 0.05, 0.1, 1.0)]
+    ids = [policy.decision_id(Ask("r"), epsilon=epsilon) for epsilon in (0.0, 0.05, 0.1, 1.0)]
+    assert len(set(names)) == len(set(ids)) == 4
 
 
 def test_what_stands_out_needs_features():

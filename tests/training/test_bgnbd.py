@@ -1,7 +1,4 @@
-"""BG/NBD against the numbers of its paper, and its laws."""
-
-import gzip
-from datetime import date
+"""Laws of BG/NBD; the numbers of its paper are in `test_cdnow`."""
 
 import numpy as np
 import pytest
@@ -9,46 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.bgnbd import BgNbd, fit_bgnbd
-
-PAPER = BgNbd(r=0.243, alpha=4.414, a=0.793, b=2.426)
-CALIBRATION_END = date(1997, 9, 30)  # 39 weeks
-
-
-def cdnow(file) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Repeat days, newest and age in weeks in the first 39 weeks; repeat days in the next 39."""
-    days: dict[str, set[date]] = {}
-    with gzip.open(file, "rt") as lines:
-        for line in lines:
-            _, person, day, *_ = line.split()
-            bought = date(int(day[:4]), int(day[4:6]), int(day[6:]))
-            days.setdefault(person, set()).add(bought)
-    rows = []
-    for bought in days.values():
-        first = min(bought)
-        past = [day for day in bought if day <= CALIBRATION_END]
-        rows.append((
-            len(past) - 1, (max(past) - first).days / 7, (CALIBRATION_END - first).days / 7,
-            len(bought) - len(past),
-        ))  # fmt: skip
-    return tuple(np.array(column, float) for column in zip(*rows, strict=True))
-
-
-@pytest.mark.shared
-def test_the_papers_numbers_come_out_of_the_papers_data(shared_data):
-    repeats, newest, age, later = cdnow(shared_data / "cdnow" / "CDNOW_sample.txt.gz")
-    assert len(repeats) == 2_357
-    found = fit_bgnbd(repeats, newest, age)
-
-    for name in ("r", "alpha", "a", "b"):
-        assert getattr(found, name) == pytest.approx(getattr(PAPER, name), rel=0.01)
-
-    p_silent = found.p_silent(39.0, repeats, newest, age)
-    assert p_silent.mean() == pytest.approx((later == 0).mean(), abs=0.03)
-    order = np.argsort(p_silent)
-    surest_back, surest_gone = ((later[part] == 0).mean() for part in (order[:500], order[-500:]))
-    assert surest_back < 0.4
-    assert surest_gone > 0.8
-
 
 MODELS = st.builds(
     BgNbd, st.floats(0.1, 5.0), st.floats(0.5, 50.0), st.floats(0.1, 5.0), st.floats(0.1, 5.0)

@@ -2,7 +2,8 @@
 
 Pointwise LightGBM over (recipient, candidate), calibrated on recipients held out. Measured by
 probability where the log says what was shown, and by rank among the popular items where it
-only says what was chosen; popularity and the person's own decayed interest stand beside it.
+only says what was chosen; popularity and the person's own decayed interest stand beside it, there
+also a ranker fitted on the same rows (`rank_xendcg`) and how items without a history are ordered.
 """
 
 from collections.abc import Mapping
@@ -15,17 +16,22 @@ from numpy.typing import NDArray
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.content import chosen
 from features.kinds import DAY, Decayed
-from models.report import Report
+from models.report import ALTERNATIVE, Report, Row
+from models.runtime import Session
 from models.specs.content_preference import AFFINITY_INPUTS, RECIPIENT_INPUTS, SPEC
 from training import learning_curve, metrics, plots, tested
 from training.baselines import base_rate, logistic
 from training.choices import Choices, choices
-from training.dataset import fingerprint
-from training.pointwise import Labelled, Leaves, fit_pointwise, require
+from training.dataset import Rows, fingerprint
+from training.listwise import xendcg_scores
+from training.new_items import NewItems, new_items
+from training.pointwise import Fitted, Labelled, Leaves, fit_pointwise, require
 from training.recipe import Order, Trained, shown_day
 from training.tested import Tested
 
 MIN_ROWS, MIN_POSITIVES = 1_000, 50
+LEAVES: Final = Leaves(200)
+XENDCG: Final = f"{ALTERNATIVE}: rank_xendcg"
 WARM_DAYS: Final = 28.0
 COLUMN: Final = {name: place for place, name in enumerate(SPEC.inputs)}
 POPULARITY: Final = f"content_{Decayed(chosen, 30 * DAY).name}"
@@ -56,10 +62,14 @@ def train(order: Order) -> Trained:
     )
     nothing = np.zeros(len(y), np.bool_)  # the newest fifth are all for the test
     data = Labelled(rows, y, spine["recipient_key"].to_list(), is_test, nothing)
-    fitted = fit_pointwise(SPEC, order, data, leaves=Leaves(200), kept=made.kept)
+    fitted = fit_pointwise(SPEC, order, data, leaves=LEAVES, kept=made.kept)
     is_shown = made.kept == 1.0
     old = order.champion_answers(made.label, SPEC.outputs[0].name, rows[is_test])
     own = {"LightGBM, calibrated": fitted.p} | {name: p[:, 0] for name, p in old.items()}
+    if not is_shown:  # a mail shows one item: there is no order within it to learn
+        decision = spine["decision"].to_numpy()
+        own[XENDCG] = xendcg_scores(SPEC, data, decision, leaves=LEAVES, seed=order.seed)
+    new = _new_items(order, made, fitted)
     compare = _by_probability if is_shown else _by_rank
     found = compare(spine, rows.astype(np.float64), y, is_test, own)
     curve = learning_curve.of_trees(data, SPEC, seed=order.seed, kept=made.kept)
@@ -77,8 +87,12 @@ def train(order: Order) -> Trained:
             "trees": str(fitted.model.booster.num_trees()),
             "label": made.label,
             "learning curve": curve.meaning,
+            "new items": new.meaning
+            if new
+            else "not measured: too few were chosen, or the log "
+            "says what was shown and no mail shows several",
         },
-        notes=_notes(made),
+        notes=[*_notes(made), *_better(found.alternatives, new)],
     )
     report = found.complete(report, order.data)
     pictures = {
@@ -163,6 +177,31 @@ def _by_rank(
     first = starts[has_choice]
     best = np.maximum.reduceat(next(iter(own.values())), starts)[has_choice]
     return tested.of_values({"NDCG@10": ranked}, part[first], score=best)
+
+
+def _new_items(order: Order, made: Choices, fitted: Fitted) -> NewItems | None:
+    order.step("measuring items without a history")
+    session, output = Session(fitted.exported.graph, SPEC), SPEC.outputs[0].name
+
+    def score(rows: Rows) -> Floats:
+        return session.run(rows)[output][:, 0].astype(np.float64)
+
+    return new_items(order.data, made, score, seed=order.seed)
+
+
+def _better(alternatives: list[Row], new: NewItems | None) -> list[str]:
+    """What did better than the model beyond chance, where no gate looks."""
+    notes = [
+        f"{row.method} orders better than the model, beyond chance: the gain over it is {row.gain}."
+        for row in alternatives
+        if row.gain is not None and row.gain.high < 0
+    ]
+    rivals = new.gain.items() if new else ()
+    return notes + [
+        f"New items are ordered better by {name}, beyond chance: the gain over it is {gain}."
+        for name, gain in rivals
+        if gain.high < 0
+    ]
 
 
 def _notes(made: Choices) -> list[str]:
