@@ -48,7 +48,13 @@ class SendChain:
         unsure = self.link.variance(attention, level) + self.link.slope**2 * self.doubt(
             activity, active
         )
-        low, high = interval(log_odds, self.spread.variance(active), np.maximum(unsure, 0.0))
+        rest = self.link.log_odds(np.ones((len(level), 1)), level)
+        low, high = interval(
+            log_odds,
+            self.spread.variance(active),
+            np.maximum(unsure, 0.0),
+            self.spread.p_gone(rest),
+        )
         values = (expit(log_odds), activity, low, high, cohorts.max(axis=1, keepdims=True))
         return {
             output.name: np.asarray(value, np.float32)

@@ -11,7 +11,7 @@ from training.graphs import Nodes, of_nodes
 from training.rhythm import MOST, SMOOTH, TEMPER, TO_DAY, TO_HOUR, Rhythm
 from training.send_chain import LEVEL_ENDS, SendChain
 from training.send_link import EDGE, SendLink
-from training.spread import Z_90, C
+from training.spread import FADE, LEAST, MOST_ALIVE, MOST_GONE, REST, SCALE, TAIL, C
 
 _OUT: Final = tuple(output.name for output in SPEC.outputs)
 
@@ -30,9 +30,11 @@ def send_time_graph(chain: SendChain) -> bytes:
     base = g.matmul(logs, link.weights[:, None])
     base = g.node("Add", base, g.number(link.intercept))
     log_odds = g.node("Add", g.node("Mul", chance, g.number(link.slope)), base)
-    g.node("Sigmoid", log_odds, output=_OUT[0])
+    p = g.node("Sigmoid", log_odds, output=_OUT[0])
     unsure = g.node("Add", _of_link(g, link, logs, chance), _of_rhythm(g, chain, activity, active))
-    _interval(g, chain, log_odds, active, unsure)
+    known = g.node("Add", g.node("Div", active, g.number(chain.spread.halved_at)), g.number(1.0))
+    between = g.node("Div", g.number(chain.spread.level**2), known)
+    _interval(g, chain, base, p, (between, unsure))
     return of_nodes(g, SPEC)
 
 
@@ -82,16 +84,36 @@ def _of_rhythm(g: Nodes, chain: SendChain, activity: str, active: str) -> str:
     return g.matmul(spread, TO_HOUR.T)
 
 
-def _interval(g: Nodes, chain: SendChain, log_odds: str, active: str, unsure: str) -> None:
+def _interval(
+    g: Nodes, chain: SendChain, base: str, p: str, between_unsure: tuple[str, str]
+) -> None:
     """`interval` of `spread`, as two outputs."""
-    known = g.node("Div", active, g.number(chain.spread.halved_at))
-    shared = g.node("Add", known, g.number(1.0))
-    between = g.node("Div", g.number(chain.spread.level**2), shared)
-    stretch = g.node("Add", g.node("Mul", between, g.number(C)), g.number(1.0))
-    mid = g.node("Mul", log_odds, g.node("Sqrt", stretch))
-    total = g.node("Add", between, g.node("Max", unsure, g.number(0.0)))
-    half = g.node("Mul", g.node("Sqrt", total), g.number(Z_90))
-    low = g.node("Min", g.node("Sub", mid, half), log_odds)
-    high = g.node("Max", g.node("Add", mid, half), log_odds)
-    g.node("Sigmoid", low, output=_OUT[2])
-    g.node("Sigmoid", high, output=_OUT[3])
+    between, unsure = between_unsure
+    spread, one = chain.spread, g.number(1.0)
+    fading = g.node("Mul", base, g.number(-spread.fading))
+    gone = g.node("Sigmoid", g.node("Add", fading, g.number(spread.gone + spread.fading * REST)))
+    gone = g.node("Mul", gone, g.number(MOST_GONE))
+    there = g.node("Sub", one, gone)
+    alive = g.node("Min", g.node("Div", p, there), g.number(MOST_ALIVE))
+    stretch = g.node("Sqrt", g.node("Add", g.node("Mul", between, g.number(C)), one))
+    mid = g.node("Mul", _logit(g, alive), stretch)
+    sd = g.node("Sqrt", g.node("Add", between, g.node("Max", unsure, g.number(0.0))))
+    below, above = (
+        g.node("Div", g.node("Sub", g.number(tail), gone), there) for tail in (TAIL, 1.0 - TAIL)
+    )
+    low, high = (
+        g.node("Sigmoid", g.node("Add", mid, g.node("Mul", sd, _quantile(g, share))))
+        for share in (below, above)
+    )
+    fade = g.node("Clip", g.node("Div", below, g.number(FADE)), g.number(0.0), one)
+    g.node("Min", g.node("Mul", low, fade), p, output=_OUT[2])
+    g.node("Max", high, p, output=_OUT[3])
+
+
+def _quantile(g: Nodes, share: str) -> str:
+    inside = g.node("Clip", share, g.number(LEAST), g.number(1.0 - LEAST))
+    return g.node("Mul", _logit(g, inside), g.number(SCALE))
+
+
+def _logit(g: Nodes, p: str) -> str:
+    return g.node("Log", g.node("Div", p, g.node("Sub", g.number(1.0), p)))

@@ -32,6 +32,7 @@ from training.export import export
 from training.recipe import Order
 from training.recipes import send_time
 from training.send_chain import LEVEL_ENDS
+from training.send_fit import past_of
 
 ROOT: Final = Path(__file__).parents[2]
 FILE: Final = Path(
@@ -74,7 +75,7 @@ def measured(events: pl.LazyFrame, folder: Path) -> dict[str, Mapping[str, Measu
     bundle = export(made.exported, folder / "bundle", report=made.report, about=made.about)
 
     spine, later = send_time._labelled(order, float(made.parameters["window_days"]))
-    past = send_time._past(order, spine)
+    past = past_of(order, spine)
     kept = (past.counts.sum(axis=1) > 0) & (later.sum(axis=1) > 0)
     spine, past, later = spine.filter(pl.Series(kept)), past.part(kept), later[kept]
     split = send_time._split(spine)

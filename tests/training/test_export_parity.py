@@ -229,7 +229,7 @@ def chain(seed: int, *, cohorts: int, basis: str = "engagement") -> SendChain:
     )  # fmt: skip
     if basis == "activity":
         link = prior_link(SEND_TIME.prior, len(LEVEL))
-    return SendChain(rhythm, rng.dirichlet(np.ones(24)), link, Spread(1.1, 10.0))
+    return SendChain(rhythm, rng.dirichlet(np.ones(24)), link, Spread(1.1, 10.0, -1.0, 1.0))
 
 
 def weeks_of(n: int, seed: int) -> np.ndarray:
@@ -262,7 +262,7 @@ def test_the_send_time_chain_is_repeated(cohorts, basis):
         lambda c: replace(c, rhythm=replace(c.rhythm, offsets=(-8, 0, 6))),
         lambda c: replace(c, aging=np.roll(c.aging, 1)),
         lambda c: replace(c, link=replace(c.link, covariance=2 * c.link.covariance)),
-        lambda c: replace(c, spread=Spread(1.1, 30.0)),
+        lambda c: replace(c, spread=Spread(1.1, 30.0, -1.0, 1.0)),
     ],
     ids=["strength", "offset", "aging", "covariance", "spread"],
 )

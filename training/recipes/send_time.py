@@ -13,31 +13,27 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.events.schema import DAY_US
-from features.layout import HOURS_PER_WEEK, MONDAY_SHIFT
+from features.layout import HOURS_PER_WEEK
 from models.report import Report
 from models.runtime import Session
 from models.specs.send_time import LEVEL, SPEC
-from training import aging, clocks, labels, learning_curve, plots, spread, tested
+from training import clocks, labels, learning_curve, plots, spread, tested
 from training import rhythm as weeks
-from training.aging import fit_aging, seen_after
+from training.aging import seen_after
 from training.dataset import fingerprint
 from training.errors import TooFewRowsError
 from training.export import prove
 from training.recipe import Order, Trained, shown_day
-from training.rhythm import Past, Rhythm, fit_rhythm, global_week
+from training.rhythm import Past, fit_rhythm, global_week
 from training.send_chain import LEVEL_ENDS, SendChain
+from training.send_fit import fit_chain, past_of
 from training.send_graph import send_time_graph
-from training.send_link import SendLink, fit_link, prior_link
 from training.splits import held_out, snapshots
-from training.spread import fit_spread
 
 HISTORY_DAYS: Final = 365.0
 WARM_DAYS: Final = 28.0
 MAX_SNAPSHOTS: Final = 36
 MAX_ROWS: Final = 9_000
-MAX_SENDS: Final = 20_000
-MATURE_US: Final = 30 * 3_600_000_000  # a 24 h label is complete after 30 h
-NEWEST_DAYS: Final = 28.0  # of mails that tell how people differ
 MIN_ROWS: Final = 200
 STRENGTHS: Final = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 COHORTS: Final = (1, 6, 12, 24)
@@ -52,7 +48,7 @@ def train(order: Order) -> Trained:
     order.step("labels: later weeks of every person")
     spine, later = _labelled(order, window)
     order.step("features: joining past weeks in Feast")
-    past = _past(order, spine)
+    past = past_of(order, spine)
     kept = (past.counts.sum(axis=1) > 0) & (later.sum(axis=1) > 0)
     spine, past, later = spine.filter(pl.Series(kept)), past.part(kept), later[kept]
     train, validation, test = _split(spine)
@@ -71,7 +67,7 @@ def train(order: Order) -> Trained:
         offsets=clocks.offsets_of(order.data.events),
     )
     order.step("fitting how mails age and the link to engagement")
-    chain, sends = _chain(order, rhythm)
+    chain, sends = fit_chain(order, rhythm)
 
     order.step("export: proving the graph")
     rows = np.zeros((len(spine), len(SPEC.inputs)), np.float32)
@@ -191,65 +187,6 @@ def _split(spine: pl.DataFrame) -> tuple[NDArray[np.bool_], ...]:
     return at < first, (at >= first) & (at < second), at >= second
 
 
-def _past(order: Order, spine: pl.DataFrame) -> Past:
-    counts = order.data.rhythm(spine).astype(np.float64)
-    return Past(counts, clocks.is_local(order.data.events, spine))
-
-
-def _chain(order: Order, rhythm: Rhythm) -> tuple[SendChain, int]:
-    mails = labels.mails_engaged(order.data.events, window_us=DAY_US)
-    mature = mails.filter(pl.col("at") < order.as_of - MATURE_US)
-    if mature.is_empty():
-        link = prior_link(SPEC.prior, len(LEVEL))
-        return SendChain(rhythm, aging.USUAL, link, spread.USUAL), 0
-    sends = mature.sort("at", "recipient_key").tail(MAX_SENDS * 4)
-    sends = sends.sample(min(MAX_SENDS, len(sends)), seed=order.seed)
-    engaged, slot = sends["y"].to_numpy(), _slots(sends)
-    past, level = _known_at(order, sends)
-    activity = rhythm.activity(past)
-    curve = fit_aging(activity, slot, sends["age_h"].to_numpy())
-    attention = seen_after(activity, curve)[np.arange(len(sends)), slot]
-    link = fit_link(attention, level, engaged, people=_numbers(sends), prior=SPEC.prior)
-    differ = spread.USUAL
-    if link.basis == "engagement":
-        newest = pl.col("at") >= order.as_of - MATURE_US - round(NEWEST_DAYS * DAY_US)
-        differ = _spread(order, rhythm, curve, link, mature.filter(newest))
-    return SendChain(rhythm, curve, link, differ), len(sends)
-
-
-def _spread(
-    order: Order, rhythm: Rhythm, curve: Floats, link: SendLink, mails: pl.DataFrame
-) -> spread.Spread:
-    """How people differ beyond what was known before the first of their newest mails.
-
-    What is known later has the answers to the first ones in it and would explain them away.
-    """
-    mails = mails.sort("at", "recipient_key").head(MAX_SENDS)
-    first = mails.group_by("recipient_key", maintain_order=True).first()
-    past, level = _known_at(order, first)
-    log_odds = link.log_odds(seen_after(rhythm.activity(past), curve), level)
-    people = _numbers(mails)
-    row = np.argsort(_numbers(first))[people]
-    found = log_odds[row, _slots(mails)]
-    return fit_spread(found, mails["y"].to_numpy(), past.counts.sum(axis=1)[row], people)
-
-
-def _known_at(order: Order, mails: pl.DataFrame) -> tuple[Past, Floats]:
-    spine = mails.select("recipient_key", "at")
-    return _past(order, spine), order.data.recipient(spine, LEVEL).astype(np.float64)
-
-
-def _numbers(mails: pl.DataFrame) -> NDArray[np.int64]:
-    """Of each mail's recipient, in the order of their keys."""
-    keys = mails["recipient_key"].to_numpy().astype(str)
-    return np.asarray(np.unique(keys, return_inverse=True)[1], dtype=np.int64)
-
-
-def _slots(mails: pl.DataFrame) -> NDArray[np.int64]:
-    hours: NDArray[np.int64] = mails["hour"].to_numpy()
-    return (hours + MONDAY_SHIFT) % HOURS_PER_WEEK
-
-
 def _best_hour(chain: SendChain, *, is_local: bool) -> int:
     """The hour of the week that suits most people, on their own clock or on that of UTC."""
     nobody = Past(np.zeros((1, HOURS_PER_WEEK)), np.array([is_local]))
@@ -293,7 +230,7 @@ def _weeks_by_clock(past: Past, train: NDArray[np.bool_]) -> Floats:
 
 
 def _facts(chain: SendChain, sends: int, window: float) -> dict[str, str]:
-    rhythm, link = chain.rhythm, chain.link
+    rhythm, link, differ = chain.rhythm, chain.link, chain.spread
     half = np.searchsorted(np.cumsum(chain.aging), 0.5) + 1
     return {
         "cohorts": str(len(rhythm.shares)),
@@ -306,8 +243,9 @@ def _facts(chain: SendChain, sends: int, window: float) -> dict[str, str]:
         "sends behind the link": str(sends),
         "link": f"{link.basis}, slope {link.slope:.2f}",
         "half of a day's visibility": f"in the first {half} hours",
-        "between people": f"{chain.spread.level:g} in log odds, half of the variance at "
-        f"{chain.spread.halved_at:g} active hours",
+        "between people": f"{differ.level:.2f} in log odds, half of the variance at "
+        f"{differ.halved_at:.0f} active hours",
+        "gone of those expected to answer one mail in twenty": f"{differ.p_gone(spread.REST):.0%}",
     }
 
 
