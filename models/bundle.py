@@ -53,6 +53,7 @@ class Manifest(BaseModel):
     label: str
     files: dict[str, str]
     default_hour: int | None = None
+    default_hour_utc: int | None = None
     basis: str = "engagement"
     libraries: dict[str, str] = {}
     typical: tuple[float, ...] = ()

@@ -59,12 +59,16 @@ class Prediction:
     """What the models say of one ask.
 
     Args:
-        p_engage: Shape (168,), by local hour of the week.
+        p_engage: Shape (168,), by hour of the week, on the clock that `serving.policy` reads: the
+            recipient's own where the ask or the events tell it, or else that of UTC.
+        p_low, p_high: The ends of a 90 % interval on it, shape (168,).
         activity: Shape (168,), sums to one.
+        concentration: How likely the likeliest cohort is the recipient's; zero without a model.
         p_items: Shape (n_candidates,).
         risks: By output of the churn model: chances that the next mail makes them leave.
         effects: What moves p_churn, strongest first; empty where nobody asked.
         delivered: Shape (n_candidates,), decayed deliveries of each.
+        default_hour: Hour of the week that suits most people, on the same clock.
         features: The recipient's features by name; empty without a state.
         zone, zone_offset_min: The newest zone of the recipient's events; "" for none.
         has_offset: Whether any event told the local clock.
@@ -73,7 +77,10 @@ class Prediction:
     """
 
     p_engage: Floats
+    p_low: Floats
+    p_high: Floats
     activity: Floats
+    concentration: float
     p_churn: float
     risks: Mapping[str, float]
     effects: Sequence[Effect]

@@ -1,8 +1,8 @@
 """Predictions to one decision: which hour, which band, which order, and why. Pure.
 
-The hour is only moved away from the sender's own when the person has shown enough and the
-gain is worth it; an hour that has passed is never chosen, and the window is never left. The order
-is best first, but for the mails that explore (`exploration`).
+The hour is only moved away from the sender's own when the person has shown enough, or is surely
+of one kind, and the gain is worth it; an hour that has passed is never chosen, and the window is
+never left. The order is best first, but for the mails that explore (`exploration`).
 """
 
 import hashlib
@@ -23,6 +23,7 @@ from serving.exploration import FirstPlace, first_place
 POLICY: Final = "default@2"  # its full name also says epsilon: `policy_name`
 MIN_GAIN: Final = 0.01  # relative; below it the sender's hour stays
 MIN_EVIDENCE: Final = 3  # active hours; below them the person's rhythm is nobody's
+SURE_OF_KIND: Final = 0.5  # of one cohort, which then speaks for who has shown less
 DEFAULT_WINDOW_H: Final = 24
 EDGES: Final = (0.35, 0.65)  # of the bands of churn
 STAYS: Final = 0.05  # so far past an edge a known band moves
@@ -71,10 +72,18 @@ class ReasonCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One hour a mail could go out: its moment (microseconds) and P(engage within 24 h)."""
+    """One hour a mail could go out.
+
+    Args:
+        at: Its moment, microseconds.
+        p: P(engage within 24 h).
+        low, high: The ends of a 90 % interval on it.
+    """
 
     at: int
     p: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +108,12 @@ def send_time(ask: Ask, prediction: Prediction, *, now: int) -> SendTime:
     has_passed = end < start
     if not moments:  # closed, or too short for a whole hour: as soon as allowed is no whole hour
         moments = [start]
-    slots = tuple(Slot(at, float(prediction.p_engage[_slot(at, zone)])) for at in moments)
+    slots = tuple(_slot_at(prediction, at, zone) for at in moments)
     default = _default(ask, slots, zone, prediction.default_hour)
     best = max(slots, key=lambda slot: (slot.p, -slot.at))
     binding = Binding.WINDOW_PASSED if has_passed else Binding.NONE
     if not has_passed and best.at != default.at:
-        if prediction.features.get("active_total", 0.0) < MIN_EVIDENCE:
+        if not _is_told(prediction):
             best, binding = default, Binding.LITTLE_EVIDENCE
         elif best.p < default.p * (1.0 + MIN_GAIN):
             best, binding = default, Binding.LITTLE_GAIN
@@ -191,6 +200,18 @@ def decision_id(ask: Ask, *, epsilon: float = 0.0) -> str:
 def shown(at: int, zone: tzinfo) -> str:
     """A moment as ISO 8601 on the recipient's clock."""
     return datetime.fromtimestamp(at / SECOND_US, UTC).astimezone(zone).isoformat()
+
+
+def _is_told(prediction: Prediction) -> bool:
+    """Whether a person has shown enough, or what there is points to one cohort."""
+    active = prediction.features.get("active_total", 0.0)
+    return active >= MIN_EVIDENCE or (active > 0 and prediction.concentration > SURE_OF_KIND)
+
+
+def _slot_at(prediction: Prediction, at: int, zone: tzinfo) -> Slot:
+    hour = _slot(at, zone)
+    told = (prediction.p_engage, prediction.p_low, prediction.p_high)
+    return Slot(at, *(float(week[hour]) for week in told))
 
 
 def _zone(ask: Ask, prediction: Prediction) -> tuple[tzinfo, str, ZoneSource]:

@@ -11,12 +11,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features.assemble import matrix, read, rhythm
+from features.assemble import matrix, read, rhythm, shifted
 from features.candidates import affinity_of
 from features.decay import NEVER_AT
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.content import exposed
 from features.definitions.recipient import VIEW as RECIPIENT
+from features.events.schema import offset_at, zone_of
 from features.kinds import DAY, Decayed
 from features.layout import HOURS_PER_WEEK, POOL, layout_of
 from features.state import State
@@ -38,8 +39,26 @@ _LEVEL: Final = [_PLACE[name] for name in LEVEL]
 _TASTE: Final = [_PLACE[name] for name in RECIPIENT_INPUTS]
 _DELIVERED: Final = CONTENT.names.index(Decayed(exposed, 91 * DAY).name)
 
+# What is said of the hours where no model can: an hour like any other, and nothing known of it.
+_UNKNOWN: Final = {
+    "p_engage": send_time.SPEC.prior,
+    "activity": 1.0 / HOURS_PER_WEEK,
+    "p_low": 0.0,
+    "p_high": 1.0,
+    "concentration": 0.0,
+}
+
 Rows = NDArray[np.float32]
 Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """What send time said of every ask: the model's outputs, the default hour, why not."""
+
+    parts: Mapping[str, Rows]
+    default_hour: Sequence[int]
+    why: Sequence[Why]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,39 +79,42 @@ def predict(
     """Score every ask at a moment (microseconds); the order is kept."""
     reading = read(known.people, at, RECIPIENT_LAYOUT)
     rows = matrix(reading, RECIPIENT)
-    weeks = rhythm(reading, RECIPIENT_LAYOUT)
+    weeks, is_local = _on_own_clocks(rhythm(reading, RECIPIENT_LAYOUT), asks, known.people, at)
     active = np.asarray((weeks > 0).any(axis=1)).tolist()
     evidence = [
         _evidence(state, why, is_active=is_active)
         for state, why, is_active in zip(known.people, known.trouble, active, strict=True)
     ]
     by_name = champions.by_name
-    engage, activity, hour, hours_why = _hours(weeks, rows, by_name.get("send_time"))
+    hours = _hours(weeks, rows, is_local, by_name.get("send_time"))
     silent, risks, horizon, silence_why = _silence(rows, evidence, by_name.get("churn"))
     explained = _explained(asks, rows, evidence, by_name.get("churn"))
     items, delivered, items_why = _items(asks, known, rows, at, by_name.get("content_preference"))
     answers = []
     for row, (ask, state) in enumerate(zip(asks, known.people, strict=True)):
-        has_zone = state is not None and state.zone_at != NEVER_AT
+        has_zone = _has_zone(state)
         named = dict(zip(_NAMES, rows[row].tolist(), strict=True)) if state else {}
         answers.append(
             Prediction(
-                p_engage=engage[row],
-                activity=activity[row],
+                p_engage=hours.parts["p_engage"][row],
+                p_low=hours.parts["p_low"][row],
+                p_high=hours.parts["p_high"][row],
+                activity=hours.parts["activity"][row],
+                concentration=float(hours.parts["concentration"][row, 0]),
                 p_churn=float(silent[row]),
                 risks={name: float(p[row]) for name, p in risks.items()},
                 effects=explained.get(row, ()),
                 horizon_days=horizon,
                 p_items=items[row],
                 delivered=delivered[row],
-                default_hour=hour,
+                default_hour=hours.default_hour[row],
                 features=named,
                 zone=state.zone if state is not None and has_zone else "",
                 zone_offset_min=state.zone_offset_min if state is not None and has_zone else 0,
                 has_offset=has_zone,
                 newest_at=max(state.newest, 0) if state is not None else 0,
                 reasons={
-                    "send_time": worst(hours_why[row], evidence[row]),
+                    "send_time": worst(hours.why[row], evidence[row]),
                     "churn": worst(silence_why[row], evidence[row]),
                     "content_preference": worst(items_why[row], evidence[row])
                     if ask.candidates
@@ -113,21 +135,46 @@ def _whys(is_sound: Flags) -> list[Why]:
     return [Why.NONE if sound else Why.BAD_SCORE for sound in is_sound.tolist()]
 
 
-def _hours(weeks: Rows, rows: Rows, model: Loaded | None) -> tuple[Rows, Rows, int, list[Why]]:
+def _has_zone(state: State | None) -> bool:
+    return state is not None and state.zone_at != NEVER_AT
+
+
+def _on_own_clocks(
+    weeks: Rows, asks: Sequence[Ask], people: Sequence[State | None], at: int
+) -> tuple[Rows, Flags]:
+    """The rhythms, and whether each is on the recipient's own clock.
+
+    Where only the ask tells the clock, hours of UTC become hours of that clock.
+    """
+    is_local = np.array([_has_zone(state) for state in people])
+    for row, ask in enumerate(asks):
+        zone = None if is_local[row] or not ask.timezone else zone_of(ask.timezone)
+        if zone is not None:
+            weeks[row] = shifted(weeks[row], offset_at(zone, at))
+            is_local[row] = True
+    return weeks, is_local
+
+
+def _hours(weeks: Rows, rows: Rows, is_local: Flags, model: Loaded | None) -> Hours:
     n = len(rows)
-    flat = np.full((n, HOURS_PER_WEEK), 1.0 / HOURS_PER_WEEK, np.float32)
-    prior = np.full((n, HOURS_PER_WEEK), send_time.SPEC.prior, np.float32)
+    unknown = {
+        output.name: np.tile(np.float32(_UNKNOWN[output.name]), (n, output.width))
+        for output in send_time.SPEC.outputs
+    }
     if model is None:
-        return prior, flat, DEFAULT_HOUR, [Why.NO_MODEL] * n
-    inputs = np.ascontiguousarray(np.concatenate([weeks, rows[:, _LEVEL]], axis=1))
-    answer = model.bundle.session.run(inputs)
-    chances, activity = answer["p_engage"], answer["activity"]
-    is_sound: Flags = np.isfinite(np.concatenate([chances, activity], axis=1)).all(axis=1)
+        return Hours(unknown, [DEFAULT_HOUR] * n, [Why.NO_MODEL] * n)
+    inputs = np.concatenate([weeks, rows[:, _LEVEL], is_local[:, None]], axis=1, dtype=np.float32)
+    parts = dict(model.bundle.session.run(inputs))
+    is_sound: Flags = np.logical_and.reduce(
+        [np.isfinite(part).all(axis=1) for part in parts.values()]
+    )
     if not is_sound.all():
-        chances = np.where(is_sound[:, None], chances, prior)
-        activity = np.where(is_sound[:, None], activity, flat)
-    hour = model.bundle.manifest.default_hour
-    return chances, activity, DEFAULT_HOUR if hour is None else hour, _whys(is_sound)
+        parts = {k: np.where(is_sound[:, None], part, unknown[k]) for k, part in parts.items()}
+    told = model.bundle.manifest
+    local = DEFAULT_HOUR if told.default_hour is None else told.default_hour
+    utc = local if told.default_hour_utc is None else told.default_hour_utc
+    hours = np.where(is_local, local, utc).tolist()
+    return Hours(parts, hours, _whys(is_sound))
 
 
 def _silence(

@@ -35,11 +35,15 @@ def bundle_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     from models.report import Measured, Report, Row  # noqa: PLC0415
     from models.specs import SPECS  # noqa: PLC0415
+    from models.specs.send_time import LEVEL  # noqa: PLC0415
+    from training import aging, spread  # noqa: PLC0415
     from training.calibration import Platt  # noqa: PLC0415
     from training.export import export, prove  # noqa: PLC0415
-    from training.graphs import send_time_graph, trees_graph  # noqa: PLC0415
+    from training.graphs import trees_graph  # noqa: PLC0415
     from training.opt_outs import Curve  # noqa: PLC0415
-    from training.rhythm import HOURS_PER_WEEK, Rhythm, seen_after  # noqa: PLC0415
+    from training.rhythm import HOURS_PER_WEEK, Rhythm  # noqa: PLC0415
+    from training.send_chain import SendChain  # noqa: PLC0415
+    from training.send_graph import send_time_graph  # noqa: PLC0415
     from training.send_link import prior_link  # noqa: PLC0415
     from training.trees import CalibratedTrees, fit_trees  # noqa: PLC0415
 
@@ -51,16 +55,9 @@ def bundle_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         if spec.name == "send_time":
             weeks = rng.dirichlet(np.full(HOURS_PER_WEEK, 2.0), 3)
             rhythm = Rhythm(weeks, np.full(3, 1 / 3), 16.0, 60.0, 400.0)
-            link = prior_link(spec.prior, len(spec.inputs) - HOURS_PER_WEEK)
-            graph, thresholds = send_time_graph(rhythm, link, spec), []
-
-            def native(part, rhythm=rhythm, link=link):
-                wide = part.astype(np.float64)
-                activity = rhythm.activity(wide[:, :HOURS_PER_WEEK])
-                p_engage = link.predict(seen_after(activity), wide[:, HOURS_PER_WEEK:])
-                answers = {"p_engage": p_engage, "activity": activity}
-                return {name: answer.astype(np.float32) for name, answer in answers.items()}
-
+            link = prior_link(spec.prior, len(LEVEL))
+            chain = SendChain(rhythm, aging.USUAL, link, spread.USUAL)
+            graph, thresholds, native = send_time_graph(chain), [], chain.answers
         else:
             rows[rng.random(rows.shape) < 0.1] = np.nan
             chance = 1 / (1 + np.exp(2 - np.nan_to_num(rows[:, 0]) + np.nan_to_num(rows[:, 3])))

@@ -1,4 +1,4 @@
-"""ONNX graphs: calibrated trees, and the whole send-time chain from counts to probabilities."""
+"""ONNX graphs from parts, and the graph of calibrated trees."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -10,10 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxmltools import convert_lightgbm
 from onnxmltools.convert.common.data_types import FloatTensorType
 
-from models.spec import HOURS_PER_WEEK, ModelSpec
+from models.spec import ModelSpec
 from training.opt_outs import Curve
-from training.rhythm import SEEN, SMOOTH, TEMPER, TO_DAY, TO_HOUR, Rhythm
-from training.send_link import SendLink
 from training.trees import CalibratedTrees
 
 OPSET: Final = 17
@@ -39,7 +37,7 @@ def trees_graph(
     graph = converted.graph
     graph.name = spec.name  # the converter draws a random one: the same model, the same bytes
     probabilities = next(o.name for o in graph.output if "prob" in o.name)
-    pick = _Nodes()
+    pick = Nodes()
     p = pick.node("Gather", probabilities, pick.constant(np.array([1], np.int64)), axis=1)
     p = pick.node("Clip", p, pick.number(_EDGE), pick.number(1.0 - _EDGE))
     odds = pick.node("Div", p, pick.node("Sub", pick.number(1.0), p))
@@ -56,37 +54,8 @@ def trees_graph(
     return _finished(graph, [("", OPSET), ("ai.onnx.ml", 3)])
 
 
-def send_time_graph(rhythm: Rhythm, link: SendLink, spec: ModelSpec) -> bytes:
-    """Counts and level features (n, 168 + m) to P(engage) and activity, both (n, 168)."""
-    g = _Nodes()
-    counts = g.columns("rows", 0, HOURS_PER_WEEK)
-    level = g.columns("rows", HOURS_PER_WEEK, len(spec.inputs))
-    n = g.total(counts)
-    smooth = g.matmul(counts, SMOOTH)
-    weeks = np.log(rhythm.cohorts)
-    weeks -= weeks.mean(axis=0)  # the same softmax from small numbers: float32 keeps their digits
-    logits = g.matmul(counts, TEMPER * weeks.T)
-    logits = g.node("Add", logits, g.constant(np.log(rhythm.shares)[None, :]))
-    prior = g.matmul(g.node("Softmax", logits, axis=1), rhythm.cohorts)
-
-    hours = g.matmul(prior, TO_HOUR)
-    own = g.shrunk(g.matmul(smooth, TO_HOUR), hours, n, rhythm.by_hour)
-    lift = g.matmul(g.node("Div", own, hours), TO_HOUR.T)
-    first = g.normal(g.node("Mul", prior, lift))
-    days = g.matmul(first, TO_DAY)
-    own = g.shrunk(g.matmul(counts, TO_DAY), days, n, rhythm.by_day)
-    lift = g.matmul(g.node("Div", own, days), TO_DAY.T)
-    second = g.normal(g.node("Mul", first, lift))
-    activity = g.shrunk(smooth, second, n, rhythm.by_slot, output=spec.outputs[1].name)
-
-    seen = g.matmul(activity, SEEN * HOURS_PER_WEEK)
-    logs = g.node("Log", g.node("Max", seen, g.number(1e-6)))
-    chance = g.node("Mul", logs, g.number(link.slope))
-    known = g.node("Max", level, g.number(0.0))
-    logged = g.node("Log", g.node("Add", known, g.constant(link.offsets[None, :])))
-    base = g.matmul(logged, link.weights[:, None])
-    base = g.node("Add", base, g.number(link.intercept))
-    g.node("Sigmoid", g.node("Add", chance, base), output=spec.outputs[0].name)
+def of_nodes(g: "Nodes", spec: ModelSpec) -> bytes:
+    """The graph of nodes that read `rows` and make every output of the spec."""
     graph = helper.make_graph(
         g.nodes,
         spec.name,
@@ -97,7 +66,7 @@ def send_time_graph(rhythm: Rhythm, link: SendLink, spec: ModelSpec) -> bytes:
     return _finished(graph, [("", OPSET)])
 
 
-class _Nodes:
+class Nodes:
     """Collects nodes and constants and names their outputs."""
 
     def __init__(self) -> None:

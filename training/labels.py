@@ -111,8 +111,9 @@ def later_weeks(spine: pl.DataFrame, engaged: pl.DataFrame, *, window_us: int) -
 def mails_engaged(events: pl.LazyFrame, *, window_us: int) -> pl.DataFrame:
     """Every delivery and whether its recipient opened or clicked that mail as a human in time.
 
-    Columns: recipient_key, at, hour (local, since 1970), content_id, y. Recipients with a
-    machine open, or one of nobody knows whom, are left out: whether they read is not to be seen.
+    Columns: recipient_key, at, hour (local, since 1970), content_id, y, and age_h, the mail's age
+    in hours at the first such answer, infinite without. Recipients with a machine open, or one of
+    nobody knows whom, are left out: whether they read is not to be seen.
     """
     offset_us = pl.col("utc_offset_min").fill_null(0).cast(pl.Int64) * 60_000_000
     events = as_labelled(events)
@@ -137,7 +138,10 @@ def mails_engaged(events: pl.LazyFrame, *, window_us: int) -> pl.DataFrame:
     waited = pl.col("answered_at") - pl.col("at")
     return (
         mails.join(answers, on="message_key", how="left")
-        .with_columns((waited < window_us).fill_null(value=False).cast(pl.Float64).alias("y"))
+        .with_columns(
+            (waited < window_us).fill_null(value=False).cast(pl.Float64).alias("y"),
+            (waited / HOUR_US).fill_null(float("inf")).alias("age_h"),
+        )
         .drop("message_key", "answered_at")
         .collect()
     )

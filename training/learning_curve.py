@@ -18,7 +18,7 @@ from models.spec import ModelSpec
 from training import clusters, metrics
 from training.calibration import fit_platt
 from training.pointwise import Labelled, apart
-from training.rhythm import Rhythm, fit_rhythm, log_likelihood
+from training.rhythm import Past, Rhythm, fit_rhythm, log_likelihood
 from training.splits import held_out
 from training.trees import fit_trees, raw_score
 
@@ -77,26 +77,30 @@ def of_trees(data: Labelled, spec: ModelSpec, *, seed: int, kept: float = 1.0) -
 
 def of_rhythm(
     rhythm: Rhythm,
-    train: tuple[Keys, Floats],
-    validation: tuple[Floats, Floats],
-    test: tuple[Keys, Floats, Floats],
+    train: tuple[Keys, Past],
+    validation: tuple[Past, Floats],
+    test: tuple[Keys, Past, Floats],
     *,
     seed: int,
 ) -> Curve:
     """The curve of send time, with six cohorts where the model has more.
 
     Args:
-        train: Recipients and counts of their past weeks, shape (n, 168).
+        train: Recipients and their past weeks.
         validation: Past and later counts of other weeks; some of them pick the strengths.
         test: Recipients, past and later counts.
     """
-    some = np.random.default_rng(seed).permutation(len(validation[0]))[:MAX_VALIDATION]
-    held = (validation[0][some], validation[1][some])
+    drawn = np.random.default_rng(seed).permutation(len(validation[1]))
+    some = drawn < MAX_VALIDATION
+    held = (validation[0].part(some), validation[1][some])
     people, past, later = test
     cohorts = min(len(rhythm.shares), MAX_COHORTS)
 
     def loss(part: Mask) -> Floats:
-        fitted = fit_rhythm(train[1][part], held, seed=seed, cohorts=(cohorts,))
+        fitted = fit_rhythm(
+            train[1].part(part), held, seed=seed, cohorts=(cohorts,),
+            offsets=(rhythm.offsets, rhythm.offset_shares),
+        )  # fmt: skip
         return -log_likelihood(fitted.activity(past), later)
 
     return _curve("nats per event", loss, train[0], people)

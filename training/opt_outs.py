@@ -92,7 +92,7 @@ def fit_opt_outs(order: Order) -> OptOuts:
     mails = labels.mails_opted_out(order.data.events, window_us=WINDOW_US)
     mature = mails.filter(pl.col("at") < order.as_of - WINDOW_US)
     if mature.is_empty():
-        return OptOuts({name: _flat(RISKS[name]) for name in CAUSES}, {})
+        return OptOuts(usual(), {})
     sample = _sampled(order, mature)
     fit = replace(
         sample,
@@ -108,6 +108,11 @@ def fit_opt_outs(order: Order) -> OptOuts:
         curves[name] = _at_rate(own, fit, _rate(fit, is_case, RISKS[name]))
         facts[f"{cause} after a mail"] = _measured(curves[name], sample, cause)
     return OptOuts(curves, facts)
+
+
+def usual() -> dict[str, Curve]:
+    """The trade's rates for everybody."""
+    return {name: _flat(rate) for name, rate in RISKS.items()}
 
 
 def _sampled(order: Order, mails: pl.DataFrame) -> _Mails:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from features.definitions import recipient
 from features.definitions.profile import MAILBOX, MAX_ATTRIBUTE_CHARS
 from features.kinds import Recency, Tenure
+from training.clocks import is_local
 from training.dataset import PointInTime
 
 Floats = NDArray[np.float64]
@@ -47,7 +48,7 @@ def traits_of(
     tenure = np.fmax(active_days, mailed_days)
     families = {
         "machine open": _named(~np.isnan(prefetched), "seen", "none seen"),
-        "time zone": _named(_is_zoned(data.events, spine), "known", "unknown"),
+        "time zone": _named(is_local(data.events, spine), "known", "unknown"),
         "tenure": np.where(
             np.isnan(tenure), NOT_TOLD, _named(tenure < NEW_DAYS, "under 30 days", "older")
         ).astype(object),
@@ -63,17 +64,6 @@ def traits_of(
 
 def _named(is_so: NDArray[np.bool_], yes: str, no: str) -> Names:
     return np.where(is_so, yes, no).astype(object)
-
-
-def _is_zoned(events: pl.LazyFrame, spine: pl.DataFrame) -> NDArray[np.bool_]:
-    """Whether any event known before the moment told a clock."""
-    told = events.filter(pl.col("utc_offset_min").is_not_null())
-    first = told.group_by("recipient_key").agg(_KNOWN_AT.min()).collect()
-    joined = spine.select("recipient_key", "at").join(
-        first, on="recipient_key", how="left", maintain_order="left"
-    )
-    known = (joined["known_at"] < joined["at"]).fill_null(value=False)
-    return np.asarray(known.to_numpy(), dtype=bool)
 
 
 def _word(events: pl.LazyFrame, spine: pl.DataFrame, attribute: str) -> Names:

@@ -7,6 +7,7 @@ from features.events.schema import SECOND_US
 from models.specs.churn import COMPLAINT, UNSUBSCRIBE
 from serving import policy
 from serving.asks import Ask, Champions, Prediction
+from serving.explanation import explained
 from serving.fallback import FallbackReason, worst
 from serving.http.schemas import (
     ChurnOut,
@@ -73,13 +74,22 @@ def answer_of(
             best_at=policy.shown(chosen.best.at, chosen.zone),
             best_at_epoch=chosen.best.at // SECOND_US,
             p_engage=round(chosen.best.p, 6),
+            p_low=round(chosen.best.low, 6),
+            p_high=round(chosen.best.high, 6),
             p_engage_default=round(chosen.default.p, 6),
+            p_low_default=round(chosen.default.low, 6),
+            p_high_default=round(chosen.default.high, 6),
             default_at=policy.shown(chosen.default.at, chosen.zone),
             default_at_epoch=chosen.default.at // SECOND_US,
             basis=_basis(prediction, champions),
             tz=chosen.zone_name,
             tz_source=chosen.zone_source,
             binding_constraint=chosen.binding,
+            explanation=explained(
+                prediction.activity,
+                active_hours=prediction.features.get("active_total", 0.0),
+                is_utc=chosen.zone_source is policy.ZoneSource.UNKNOWN,
+            ),
             slots=slots,
         ),
         churn=ChurnOut(

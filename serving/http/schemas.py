@@ -102,7 +102,11 @@ class SendTimeOut(Strict):
     best_at: str = Field(description="ISO 8601 on the recipient's clock.")
     best_at_epoch: int = Field(description="Seconds since 1970 in UTC.")
     p_engage: float = Field(description="P(human engagement within 24 h) when sent then.")
-    p_engage_default: float = Field(description="The same at the sender's own hour.")
+    p_low: float = Field(description="90 % interval on the person's own chance: low end.")
+    p_high: float = Field(description="90 % interval on the person's own chance: high end.")
+    p_engage_default: float = Field(description="P(engagement) at the sender's own hour.")
+    p_low_default: float
+    p_high_default: float
     default_at: str
     default_at_epoch: int
     basis: Literal["engagement", "activity", "prior"] = Field(
@@ -111,6 +115,9 @@ class SendTimeOut(Strict):
     tz: str
     tz_source: ZoneSource
     binding_constraint: Binding
+    explanation: str = Field(
+        description="When the person is active, in a few words of English, and how much says so."
+    )
     slots: list[SlotOut]
 
 

@@ -172,7 +172,7 @@ def offline(folder, world, keys):
             for item, b in zip(ids, store.get(CONTENT.entity, ids), strict=True)
             if b is not None
         }
-    asks = [Ask(key, candidates=items) for key in keys]
+    asks = [Ask(key, timezone="UTC", candidates=items) for key in keys]
     trouble = [FallbackReason.NONE] * len(keys)
     said = {}
     for version in ("1", "2"):

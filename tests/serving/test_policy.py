@@ -39,12 +39,23 @@ def changes(zone: str) -> list[int]:
 
 
 def said(
-    chances=None, *, active=50.0, zone="", offset=None, items=(), delivered=None, features=None
+    chances=None,
+    *,
+    active=50.0,
+    concentration=0.0,
+    zone="",
+    offset=None,
+    items=(),
+    delivered=None,
+    features=None,
 ) -> Prediction:
     week = np.full(168, 0.1, np.float32) if chances is None else np.asarray(chances, np.float32)
     return Prediction(
         p_engage=week,
+        p_low=week / 2,
+        p_high=(1 + week) / 2,
         activity=np.full(168, 1 / 168, np.float32),
+        concentration=concentration,
         p_churn=0.2,
         risks={},
         effects=(),
@@ -137,6 +148,29 @@ def test_little_evidence_keeps_the_senders_hour(week, active, hours):
     assert chosen.binding in {Binding.LITTLE_EVIDENCE, Binding.NONE}
     nearest = min(chosen.slots, key=lambda slot: abs(slot.at - ask.default_at))
     assert abs(chosen.default.at - ask.default_at) == abs(nearest.at - ask.default_at)
+
+
+@given(WEEKS, st.floats(0.1, 2.9), st.floats(0, 1), st.integers(0, 20))
+def test_one_sure_cohort_speaks_for_who_has_shown_little(week, active, concentration, hours):
+    """Before any sign of life nobody is of a kind, however common it is."""
+    ask = Ask("r", default_at=NOW + hours * HOUR_US)
+    known = policy.send_time(ask, said(week), now=NOW)
+    few = said(week, active=active, concentration=concentration)
+    if concentration > 0.5:
+        assert policy.send_time(ask, few, now=NOW) == known
+    else:
+        assert policy.send_time(ask, few, now=NOW).binding is not Binding.LITTLE_GAIN
+        assert policy.send_time(ask, few, now=NOW).best == known.default
+    none = said(week, active=0.0, concentration=concentration)
+    assert policy.send_time(ask, none, now=NOW).best == known.default
+
+
+@given(WEEKS)
+def test_every_slot_has_the_interval_of_its_own_hour(week):
+    told = said(week)
+    for slot in policy.send_time(Ask("r"), told, now=NOW).slots:
+        hour = hour_of_week(slot.at, "UTC")
+        assert (slot.low, slot.high) == (told.p_low[hour], told.p_high[hour])
 
 
 @given(WEEKS, st.integers(0, 24))

@@ -1,6 +1,8 @@
 """Laws of the scorer: one ask or a thousand, whatever is missing, legal numbers and a reason."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import onnx
@@ -70,7 +72,11 @@ def crowd(seed, n):
 
 
 def is_legal(prediction):
-    for part in (prediction.p_engage, prediction.activity, prediction.p_items):
+    weeks = (prediction.p_engage, prediction.activity, prediction.p_low, prediction.p_high)
+    assert np.all(prediction.p_low <= prediction.p_engage + 1e-6)
+    assert np.all(prediction.p_engage <= prediction.p_high + 1e-6)
+    assert 0 <= prediction.concentration <= 1 + 1e-6
+    for part in (*weeks, prediction.p_items):
         assert np.isfinite(part).all()
         assert ((part >= 0) & (part <= 1)).all()
     assert prediction.p_engage.shape == prediction.activity.shape == (168,)
@@ -108,6 +114,37 @@ def test_a_known_recipient_is_answered_by_the_models_alone(champions):
     assert found.has_offset
     assert found.newest_at > 0
     assert len(set(found.p_engage.tolist())) > 1
+
+
+def clicks(offset_min: int | None, zone: ZoneInfo) -> State:
+    """Clicks of one evening hour of a zone's clock, week after week, told with a clock or not."""
+    state = State()
+    for week in range(12):
+        evening = datetime(2026, 1, 5, 20, 15, tzinfo=zone) - timedelta(weeks=week)
+        at = round(evening.timestamp()) * 1_000_000
+        event = Event(f"e{week}", EventType.CLICKED, "r", at, at, utc_offset_min=offset_min)
+        state.apply(event, layout=RECIPIENT_LAYOUT, affinity=AFFINITY, offset=week + 1)
+    return state
+
+
+@pytest.mark.parametrize("name", ["Asia/Tokyo", "Asia/Kolkata", "America/Denver", "UTC"])
+def test_a_clock_that_only_the_ask_tells_turns_hours_of_utc_into_its_own(champions, name):
+    zone = ZoneInfo(name)
+    ahead = round(datetime(2026, 1, 5, tzinfo=zone).utcoffset().total_seconds() / 60)
+    silent, told = clicks(None, zone), clicks(ahead, zone)
+    asked, bare = Ask("r", timezone=name), Ask("r")
+    known = Known([silent, told, silent, told], {}, [Why.NONE] * 4)
+    turned, own, utc, events = predict([asked, asked, bare, bare], known, champions, at=NOW)
+
+    peak = int(own.activity.argmax())
+    # A quarter past eight in Kolkata is in an hour of UTC that begins there at half past seven.
+    assert turned.activity.argmax() in ({peak} if ahead % 60 == 0 else {peak - 1, peak})
+    if ahead % 60 == 0:
+        np.testing.assert_allclose(turned.p_engage, own.p_engage, atol=2e-4)
+    if ahead:
+        assert utc.activity.argmax() != peak
+    np.testing.assert_array_equal(own.p_engage, events.p_engage)
+    assert turned.default_hour == own.default_hour
 
 
 @pytest.mark.parametrize("why", [w for w in Why if w not in {Why.NONE, Why.NO_EVIDENCE}])

@@ -25,7 +25,8 @@ from training import comparison, labels
 from training.baselines import base_rate, logistic, recalibrated, recency_curve
 from training.bgnbd import BgNbd, fit_bgnbd
 from training.dataset import PointInTime
-from training.pointwise import Labelled, fit_pointwise
+from training.opt_outs import usual
+from training.pointwise import Labelled, Leaves, fit_pointwise
 from training.recipe import Order
 from training.recipes.churn import RFM
 from training.splits import held_out
@@ -109,7 +110,7 @@ def foretold(events: list[Event], scratch: Path, *, seed: int = 7) -> tuple[Row,
         data = Labelled(rows, y, people, fold, np.zeros(len(y), np.bool_))
         days = table["days_since_active"]
         answers = (
-            fit_pointwise(SPEC, order, data, leaves=50).p,
+            fit_pointwise(SPEC, order, data, leaves=Leaves(50), beside=usual()).p,
             base_rate(y[~fold], int(fold.sum())),
             recency_curve(days[~fold], y[~fold], days[fold]),
             silence[fold],

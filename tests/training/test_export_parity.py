@@ -1,5 +1,7 @@
 """Laws of the export: the graph repeats the estimator, or there is no bundle."""
 
+from dataclasses import replace
+
 import lightgbm as lgb
 import numpy as np
 import onnx
@@ -9,13 +11,17 @@ from models.bundle import PARITY_LIMIT, load_bundle
 from models.errors import ParityError
 from models.runtime import Session
 from models.spec import ModelSpec, Output
+from models.specs.send_time import LEVEL
 from models.specs.send_time import SPEC as SEND_TIME
 from training.calibration import Platt
 from training.errors import EstimatorRefusedError
 from training.export import PROOF_ROWS, on_thresholds, prove
-from training.graphs import send_time_graph, trees_graph
-from training.rhythm import HOURS_PER_WEEK, Rhythm, seen_after
+from training.graphs import trees_graph
+from training.rhythm import HOURS_PER_WEEK, Rhythm
+from training.send_chain import LEVEL_ENDS, SendChain
+from training.send_graph import send_time_graph
 from training.send_link import SendLink, prior_link
+from training.spread import Spread
 from training.trees import CalibratedTrees, fit_trees, float32_floor, floored
 
 INPUTS = tuple(f"x{i}" for i in range(8))
@@ -210,24 +216,20 @@ def test_an_estimator_that_answers_no_number_is_refused(trees):
 # --- send time --------------------------------------------------------------------------------
 
 
-def chain(seed: int, *, cohorts: int, link: SendLink | None = None):
+def chain(seed: int, *, cohorts: int, basis: str = "engagement") -> SendChain:
     rng = np.random.default_rng(seed)
     weeks = rng.dirichlet(np.full(HOURS_PER_WEEK, 0.7), cohorts) * 0.999 + 0.001 / HOURS_PER_WEEK
     shares = rng.dirichlet(np.ones(cohorts))
-    rhythm = Rhythm(weeks, shares, 16.0, 60.0, 400.0)
-    n_level = len(SEND_TIME.inputs) - HOURS_PER_WEEK
-    link = link or SendLink(
-        -1.5, 0.8, rng.normal(size=n_level), np.full(n_level, 0.01), "engagement"
-    )
-
-    def native(part):
-        wide = part.astype(np.float64)
-        activity = rhythm.activity(wide[:, :HOURS_PER_WEEK])
-        p_engage = link.predict(seen_after(activity), wide[:, HOURS_PER_WEEK:])
-        answers = {"p_engage": p_engage, "activity": activity}
-        return {name: answer.astype(np.float32) for name, answer in answers.items()}
-
-    return rhythm, link, native
+    offsets, offset_shares = (-8, 0, 5), rng.dirichlet(np.ones(3))
+    rhythm = Rhythm(weeks, shares, 16.0, 60.0, 400.0, offsets, offset_shares)
+    half = rng.normal(size=(len(LEVEL) + 2, len(LEVEL) + 2))
+    link = SendLink(
+        -1.5, 0.8, rng.normal(size=len(LEVEL)), np.full(len(LEVEL), 0.01), "engagement",
+        half @ half.T / 500,
+    )  # fmt: skip
+    if basis == "activity":
+        link = prior_link(SEND_TIME.prior, len(LEVEL))
+    return SendChain(rhythm, rng.dirichlet(np.ones(24)), link, Spread(1.1, 10.0, -1.0, 1.0))
 
 
 def weeks_of(n: int, seed: int) -> np.ndarray:
@@ -237,28 +239,37 @@ def weeks_of(n: int, seed: int) -> np.ndarray:
     level = np.array([0, 0.3, 3, 30, 300, 5_000])[np.arange(n) % 6] / HOURS_PER_WEEK
     rows[:, :HOURS_PER_WEEK] = rng.poisson(level[:, None], (n, HOURS_PER_WEEK)) * rng.random((n, 1))
     rows[:, HOURS_PER_WEEK:] = rng.gamma(0.5, 2.0, (n, len(SEND_TIME.inputs) - HOURS_PER_WEEK))
+    rows[:, LEVEL_ENDS] = rng.random(n) < 0.5
     return rows
 
 
 @pytest.mark.parametrize("cohorts", [1, 12])
 @pytest.mark.parametrize("basis", ["engagement", "activity"])
 def test_the_send_time_chain_is_repeated(cohorts, basis):
-    n_level = len(SEND_TIME.inputs) - HOURS_PER_WEEK
-    link = prior_link(SEND_TIME.prior, n_level) if basis == "activity" else None
-    rhythm, link, native = chain(4, cohorts=cohorts, link=link)
-    graph = send_time_graph(rhythm, link, SEND_TIME)
+    made = chain(4, cohorts=cohorts, basis=basis)
+    graph = send_time_graph(made)
 
-    exported = prove(SEND_TIME, graph, native, weeks_of(2_000, 5))
+    exported = prove(SEND_TIME, graph, made.answers, weeks_of(2_000, 5))
     assert exported.parity["max difference"] <= PARITY_LIMIT
     activity = Session(graph, SEND_TIME).run(weeks_of(60, 6))["activity"]
     np.testing.assert_allclose(activity.sum(axis=1), 1.0, atol=1e-5)
 
 
-def test_a_send_time_graph_of_other_strengths_is_refused():
-    rhythm, link, native = chain(4, cohorts=3)
-    other = Rhythm(rhythm.cohorts, rhythm.shares, 16.0, 60.0, 40.0)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: replace(c, rhythm=replace(c.rhythm, by_slot=40.0)),
+        lambda c: replace(c, rhythm=replace(c.rhythm, offsets=(-8, 0, 6))),
+        lambda c: replace(c, aging=np.roll(c.aging, 1)),
+        lambda c: replace(c, link=replace(c.link, covariance=2 * c.link.covariance)),
+        lambda c: replace(c, spread=Spread(1.1, 30.0, -1.0, 1.0)),
+    ],
+    ids=["strength", "offset", "aging", "covariance", "spread"],
+)
+def test_a_send_time_graph_of_another_chain_is_refused(change):
+    made = chain(4, cohorts=3)
     with pytest.raises(ParityError):
-        prove(SEND_TIME, send_time_graph(other, link, SEND_TIME), native, weeks_of(500, 5))
+        prove(SEND_TIME, send_time_graph(change(made)), made.answers, weeks_of(500, 5))
 
 
 def test_what_was_exported_is_what_is_loaded(bundle_folders):

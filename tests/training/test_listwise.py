@@ -15,7 +15,7 @@ from models.specs.content_preference import SPEC
 from pipelines.model_commands import report_table
 from training import metrics, tested
 from training.listwise import sizes_of, xendcg_scores
-from training.pointwise import Labelled
+from training.pointwise import Labelled, Leaves
 
 N_DECISIONS, N_CANDIDATES = 400, 60
 
@@ -47,7 +47,7 @@ def ndcg_of(data, decision, score):
 
 def test_the_order_is_learnt_although_the_chosen_stand_first():
     data, decision = choices()
-    found = ndcg_of(data, decision, xendcg_scores(SPEC, data, decision, leaves=20, seed=7))
+    found = ndcg_of(data, decision, xendcg_scores(SPEC, data, decision, leaves=Leaves(20), seed=7))
     best = ndcg_of(data, decision, data.rows[data.is_test][:, :2].sum(axis=1))
     by_chance = ndcg_of(data, decision, np.zeros(data.is_test.sum()))
     assert found > by_chance + 0.75 * (best - by_chance)

@@ -7,16 +7,8 @@ from hypothesis import strategies as st
 
 from models.spec import HOURS_PER_WEEK
 from models.specs.send_time import LEVEL, SPEC
-from training.rhythm import (
-    SEEN,
-    SMOOTH,
-    Rhythm,
-    fit_rhythm,
-    global_week,
-    hits,
-    log_likelihood,
-    seen_after,
-)
+from training.aging import USUAL, seen_after, toeplitz
+from training.rhythm import SMOOTH, Past, Rhythm, fit_rhythm, global_week, hits, log_likelihood
 from training.send_link import MAX_SLOPE, MIN_SENDS, fit_link
 
 KINDS = 3
@@ -47,7 +39,8 @@ def rhythm() -> Rhythm:
     truth, _ = true_weeks(900, 1)
     level = np.random.default_rng(2).gamma(1.0, 15.0, 900) + 1
     past, later = counted(truth, level, 3), counted(truth, np.full(900, 20.0), 4)
-    return fit_rhythm(past[:600], (past[600:], later[600:]), seed=5, cohorts=(1, 6, 12))
+    held = (Past.local(past[600:]), later[600:])
+    return fit_rhythm(Past.local(past[:600]), held, seed=5, cohorts=(1, 6, 12))
 
 
 COUNTS = st.builds(
@@ -60,14 +53,16 @@ COUNTS = st.builds(
 @settings(max_examples=60)
 @given(COUNTS)
 def test_activity_is_a_distribution_over_the_week(rhythm, counts):
-    for activity in (rhythm.activity(counts), rhythm.prior(counts)):
+    for activity in (rhythm.activity(Past.local(counts)), rhythm.prior(Past.local(counts))):
         assert np.all(activity > 0)
         np.testing.assert_allclose(activity.sum(axis=1), 1.0, rtol=1e-9)
-    np.testing.assert_allclose(seen_after(rhythm.activity(counts)).mean(axis=1), 1.0, rtol=1e-9)
+    np.testing.assert_allclose(
+        seen_after(rhythm.activity(Past.local(counts))).mean(axis=1), 1.0, rtol=1e-9
+    )
 
 
 def test_smoothing_and_aging_move_attention_and_make_none():
-    for moved in (SMOOTH, SEEN):
+    for moved in (SMOOTH, toeplitz(USUAL)):
         np.testing.assert_allclose(moved.sum(axis=0), 1.0)
         np.testing.assert_allclose(moved.sum(axis=1), 1.0)
 
@@ -83,7 +78,7 @@ def test_a_mail_is_seen_after_it_was_sent_and_never_before():
 
 
 def test_who_did_nothing_yet_gets_the_mixture_of_the_cohorts(rhythm):
-    activity = rhythm.activity(np.zeros((2, HOURS_PER_WEEK)))
+    activity = rhythm.activity(Past.local(np.zeros((2, HOURS_PER_WEEK))))
     mixture = rhythm.shares @ rhythm.cohorts
     np.testing.assert_allclose(activity, np.tile(mixture, (2, 1)), rtol=1e-9)
 
@@ -93,7 +88,7 @@ def test_a_few_events_point_to_the_cohort_they_come_from(rhythm):
     truth, kind = true_weeks(300, 8)
     counts = counted(truth, np.full(300, 6.0), 7)
     mixture = rhythm.shares @ rhythm.cohorts
-    told = np.abs(rhythm.prior(counts) - truth).sum(axis=1)
+    told = np.abs(rhythm.prior(Past.local(counts)) - truth).sum(axis=1)
     untold = np.abs(mixture - truth).sum(axis=1)
     for k in range(KINDS):
         assert told[kind == k].mean() < untold[kind == k].mean() - 0.2
@@ -102,7 +97,9 @@ def test_a_few_events_point_to_the_cohort_they_come_from(rhythm):
 def test_the_more_is_known_the_nearer_to_the_persons_own_week(rhythm):
     truth, _ = true_weeks(200, 9)
     gaps = [
-        np.abs(rhythm.activity(counted(truth, np.full(200, level), 10)) - truth).sum(axis=1).mean()
+        np.abs(rhythm.activity(Past.local(counted(truth, np.full(200, level), 10))) - truth)
+        .sum(axis=1)
+        .mean()
         for level in (0.0, 5.0, 50.0, 500.0, 50_000.0)
     ]
     assert gaps == sorted(gaps, reverse=True)
@@ -114,8 +111,9 @@ def test_the_more_is_known_the_nearer_to_the_persons_own_week(rhythm):
 def test_the_answer_does_not_depend_on_who_else_is_asked(rhythm):
     truth, _ = true_weeks(20, 11)
     counts = counted(truth, np.full(20, 30.0), 12)
-    alone = np.concatenate([rhythm.activity(counts[i : i + 1]) for i in range(20)])
-    np.testing.assert_allclose(rhythm.activity(counts), alone, rtol=1e-12)
+    past = Past(counts, np.arange(20) % 2 == 0)
+    alone = [rhythm.activity(past.part(np.arange(20) == i)) for i in range(20)]
+    np.testing.assert_allclose(rhythm.activity(past), np.concatenate(alone), rtol=1e-12)
 
 
 def test_learnt_rhythm_beats_the_global_week_and_the_raw_histogram(rhythm):
@@ -129,19 +127,19 @@ def test_learnt_rhythm_beats_the_global_week_and_the_raw_histogram(rhythm):
     scores = {
         name: float(log_likelihood(activity, later).mean())
         for name, activity in {
-            "learnt": rhythm.activity(past), "global": week, "raw": raw, "truth": truth,
+            "learnt": rhythm.activity(Past.local(past)), "global": week, "raw": raw, "truth": truth,
         }.items()
     }  # fmt: skip
     assert scores["learnt"] > scores["global"] + 0.3
     assert scores["learnt"] > scores["raw"] + 0.3
     assert scores["truth"] > scores["learnt"] > scores["truth"] - 0.35
-    assert hits(rhythm.activity(past), later).mean() > hits(week, later).mean() + 0.1
+    assert hits(rhythm.activity(Past.local(past)), later).mean() > hits(week, later).mean() + 0.1
 
 
 def test_one_cohort_is_the_global_week():
     truth, _ = true_weeks(100, 30)
     past = counted(truth, np.full(100, 30.0), 31)
-    fitted = fit_rhythm(past, (past, past), seed=1, cohorts=(1,))
+    fitted = fit_rhythm(Past.local(past), (Past.local(past), past), seed=1, cohorts=(1,))
     assert fitted.cohorts.shape == (1, HOURS_PER_WEEK)
     np.testing.assert_allclose(fitted.cohorts[0], global_week(past))
 
@@ -149,7 +147,8 @@ def test_one_cohort_is_the_global_week():
 def test_the_same_seed_gives_the_same_rhythm():
     truth, _ = true_weeks(100, 40)
     past = counted(truth, np.full(100, 30.0), 41)
-    one, two = (fit_rhythm(past, (past, past), seed=3, cohorts=(4,)) for _ in range(2))
+    known = Past.local(past)
+    one, two = (fit_rhythm(known, (known, past), seed=3, cohorts=(4,)) for _ in range(2))
     np.testing.assert_array_equal(one.cohorts, two.cohorts)
     assert (one.by_hour, one.by_day, one.by_slot) == (two.by_hour, two.by_day, two.by_slot)
 
@@ -165,7 +164,8 @@ def test_more_attention_is_never_a_smaller_chance(seed, true_slope):
     n = 2 * MIN_SENDS
     attention, level = rng.gamma(2.0, 0.5, n) + 0.01, rng.random((n, len(LEVEL)))
     chance = 1 / (1 + np.exp(1.0 - true_slope * np.log(attention)))
-    link = fit_link(attention, level, (rng.random(n) < chance).astype(float), prior=SPEC.prior)
+    engaged = (rng.random(n) < chance).astype(float)
+    link = fit_link(attention, level, engaged, people=np.arange(n), prior=SPEC.prior)
 
     assert 0 < link.slope <= MAX_SLOPE
     grid = np.tile(np.geomspace(1e-3, 20, 50), (3, 1))
@@ -179,7 +179,7 @@ def test_the_link_finds_a_slope_that_is_there():
     attention, level = rng.gamma(2.0, 0.5, 20_000) + 0.05, rng.random((20_000, len(LEVEL)))
     chance = 1 / (1 + np.exp(2.0 - 0.7 * np.log(attention)))
     engaged = (rng.random(20_000) < chance).astype(float)
-    link = fit_link(attention, level, engaged, prior=SPEC.prior)
+    link = fit_link(attention, level, engaged, people=np.arange(20_000), prior=SPEC.prior)
 
     assert link.basis == "engagement"
     assert link.slope == pytest.approx(0.7, abs=0.1)
@@ -189,7 +189,8 @@ def test_the_link_finds_a_slope_that_is_there():
 def test_too_few_mails_leave_the_prior_at_the_average_hour():
     rng = np.random.default_rng(2)
     n = MIN_SENDS - 1
-    link = fit_link(np.ones(n), rng.random((n, len(LEVEL))), np.ones(n), prior=SPEC.prior)
+    level = rng.random((n, len(LEVEL)))
+    link = fit_link(np.ones(n), level, np.ones(n), people=np.arange(n), prior=SPEC.prior)
     assert link.basis == "activity"
     p = link.predict(np.ones((1, 1)), np.zeros((1, len(LEVEL))))
     assert p[0, 0] == pytest.approx(SPEC.prior)

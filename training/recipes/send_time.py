@@ -1,8 +1,9 @@
 """Send time: the shrunk rhythm of each person, and a link to the chance of engagement.
 
 The rhythm is fitted on past weeks and chosen by the likelihood of later ones; nobody's send
-log decides the hour, because people open when they are mailed. Where the log holds mails, the
-link turns attention into P(engage within 24 h); elsewhere it is the prior's.
+log decides the hour, because people open when they are mailed. Where the log holds mails, they
+tell how a mail ages, the link turns attention into P(engage within 24 h), and how people differ
+gives it an interval; elsewhere all three are what is usual.
 """
 
 from typing import Final
@@ -12,27 +13,27 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.events.schema import DAY_US
-from features.layout import HOURS_PER_WEEK, MONDAY_SHIFT
+from features.layout import HOURS_PER_WEEK
 from models.report import Report
 from models.runtime import Session
 from models.specs.send_time import LEVEL, SPEC
-from training import labels, learning_curve, plots, tested
+from training import clocks, labels, learning_curve, plots, spread, tested
 from training import rhythm as weeks
+from training.aging import seen_after
 from training.dataset import fingerprint
 from training.errors import TooFewRowsError
 from training.export import prove
-from training.graphs import send_time_graph
 from training.recipe import Order, Trained, shown_day
-from training.rhythm import Rhythm, fit_rhythm, global_week, seen_after
-from training.send_link import SendLink, fit_link, prior_link
+from training.rhythm import Past, fit_rhythm, global_week
+from training.send_chain import LEVEL_ENDS, SendChain
+from training.send_fit import fit_chain, past_of
+from training.send_graph import send_time_graph
 from training.splits import held_out, snapshots
 
 HISTORY_DAYS: Final = 365.0
 WARM_DAYS: Final = 28.0
 MAX_SNAPSHOTS: Final = 36
 MAX_ROWS: Final = 9_000
-MAX_SENDS: Final = 20_000
-MATURE_US: Final = 30 * 3_600_000_000  # a 24 h label is complete after 30 h
 MIN_ROWS: Final = 200
 STRENGTHS: Final = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 COHORTS: Final = (1, 6, 12, 24)
@@ -47,9 +48,9 @@ def train(order: Order) -> Trained:
     order.step("labels: later weeks of every person")
     spine, later = _labelled(order, window)
     order.step("features: joining past weeks in Feast")
-    past = order.data.rhythm(spine).astype(np.float64)
-    kept = (past.sum(axis=1) > 0) & (later.sum(axis=1) > 0)
-    spine, past, later = spine.filter(pl.Series(kept)), past[kept], later[kept]
+    past = past_of(order, spine)
+    kept = (past.counts.sum(axis=1) > 0) & (later.sum(axis=1) > 0)
+    spine, past, later = spine.filter(pl.Series(kept)), past.part(kept), later[kept]
     train, validation, test = _split(spine)
     fewest = int(min(train.sum(), validation.sum(), test.sum()))
     if fewest < MIN_ROWS:
@@ -57,31 +58,28 @@ def train(order: Order) -> Trained:
         raise TooFewRowsError(SPEC.name, rows=fewest, need=MIN_ROWS, what=what)
 
     order.step("fitting cohorts and strengths")
-    held = (past[validation], later[validation])
-    rhythm = fit_rhythm(past[train], held, seed=order.seed, cohorts=COHORTS)
-    order.step("fitting the link to engagement")
-    link, sends = _link(order, rhythm)
+    held = (past.part(validation), later[validation])
+    rhythm = fit_rhythm(
+        past.part(train),
+        held,
+        seed=order.seed,
+        cohorts=COHORTS,
+        offsets=clocks.offsets_of(order.data.events),
+    )
+    order.step("fitting how mails age and the link to engagement")
+    chain, sends = fit_chain(order, rhythm)
 
     order.step("export: proving the graph")
-    rows = np.zeros((len(past), len(SPEC.inputs)), np.float32)
-    rows[:, :HOURS_PER_WEEK] = past
-    rows[:, HOURS_PER_WEEK:] = np.random.default_rng(order.seed).random((len(past), len(LEVEL)))
-
-    def native(part: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        wide = part.astype(np.float64)
-        activity = rhythm.activity(wide[:, :HOURS_PER_WEEK])
-        chances = link.predict(seen_after(activity), wide[:, HOURS_PER_WEEK:])
-        answers = (chances, activity)
-        return {
-            output.name: answer.astype(np.float32)
-            for output, answer in zip(SPEC.outputs, answers, strict=True)
-        }
-
-    exported = prove(SPEC, send_time_graph(rhythm, link, SPEC), native, rows)
+    rows = np.zeros((len(spine), len(SPEC.inputs)), np.float32)
+    rows[:, :HOURS_PER_WEEK] = past.counts
+    drawn = np.random.default_rng(order.seed).random((len(spine), len(LEVEL)))
+    rows[:, HOURS_PER_WEEK:LEVEL_ENDS] = drawn
+    rows[:, LEVEL_ENDS] = past.is_local
+    exported = prove(SPEC, send_time_graph(chain), chain.answers, rows)
     order.step("measuring the exported graph")
     session = Session(exported.graph, SPEC)
     activity = session.run(rows[test])["activity"].astype(np.float64)
-    methods = _methods(past, later, train, validation, test, activity)
+    methods = _methods(past, later, (train, validation, test), activity)
     label = f"active hours of the next {window:g} days; engagement within 24 h of delivery"
     methods |= order.champion_answers(label, "activity", rows[test])
     logs = {name: weeks.log_likelihood(week, later[test]) for name, week in methods.items()}
@@ -97,9 +95,9 @@ def train(order: Order) -> Trained:
     people = np.array(spine["recipient_key"].to_list())
     curve = learning_curve.of_rhythm(
         rhythm,
-        (people[train], past[train]),
+        (people[train], past.part(train)),
         held,
-        (people[test], past[test], later[test]),
+        (people[test], past.part(test), later[test]),
         seed=order.seed,
     )
     report = Report(
@@ -107,35 +105,39 @@ def train(order: Order) -> Trained:
         as_of=shown_day(order.as_of),
         test=f"{test.sum()} person-weeks of {len(set(people[test]))} recipients, later than "
         "training; "
-        f"median {np.median(past[test].sum(axis=1)):.0f} active hours behind each",
+        f"median {np.median(past.counts[test].sum(axis=1)):.0f} active hours behind each",
         gain_of="nats per event",
         row=found.row,
         baselines=found.baselines,
         parity=exported.parity,
-        facts=_facts(rhythm, link, sends, window) | {"learning curve": curve.meaning},
-        notes=_notes(link),
+        facts=_facts(chain, sends, window) | {"learning curve": curve.meaning},
+        notes=_notes(chain.link.basis),
     )
     report = found.complete(report, order.data)
     pictures = {
         "baselines.png": plots.baselines(report, "nats over global"),
         "learning_curve.png": plots.learning_curve(curve),
-        "global_week.png": plots.week(global_week(past[train]), title="when people are active"),
+        "global_week.png": plots.week(
+            global_week(past.counts[train]), title="when people are active"
+        ),
     }
     about = {
         "as_of": shown_day(order.as_of),
         "trained_rows": int(train.sum()),
         "fingerprint": fingerprint(spine, rows[:, :HOURS_PER_WEEK], later.sum(axis=1)),
         "label": label,
-        "default_hour": int(np.argmax(seen_after(global_week(past)[None, :])[0])),
-        "basis": link.basis,
+        "default_hour": _best_hour(chain, is_local=True),
+        "default_hour_utc": _best_hour(chain, is_local=False),
+        "basis": chain.link.basis,
     }
     parameters = {
         "cohorts": len(rhythm.shares),
         "by_hour": rhythm.by_hour,
         "by_day": rhythm.by_day,
         "by_slot": rhythm.by_slot,
-        "link_slope": round(link.slope, 4),
-        "link_basis": link.basis,
+        "offsets": len(rhythm.offsets),
+        "link_slope": round(chain.link.slope, 4),
+        "link_basis": chain.link.basis,
         "window_days": window,
         "seed": order.seed,
     }
@@ -185,32 +187,20 @@ def _split(spine: pl.DataFrame) -> tuple[NDArray[np.bool_], ...]:
     return at < first, (at >= first) & (at < second), at >= second
 
 
-def _link(order: Order, rhythm: Rhythm) -> tuple[SendLink, int]:
-    mails = labels.mails_engaged(order.data.events, window_us=DAY_US)
-    mature = mails.filter(pl.col("at") < order.as_of - MATURE_US)
-    if mature.is_empty():
-        return prior_link(SPEC.prior, len(LEVEL)), 0
-    sends = mature.sort("at", "recipient_key").tail(MAX_SENDS * 4)
-    sends = sends.sample(min(MAX_SENDS, len(sends)), seed=order.seed)
-    spine = sends.select("recipient_key", "at")
-    attention = seen_after(rhythm.activity(order.data.rhythm(spine).astype(np.float64)))
-    slot = ((sends["hour"] + MONDAY_SHIFT) % HOURS_PER_WEEK).to_numpy()
-    level = order.data.recipient(spine, LEVEL).astype(np.float64)
-    chosen = attention[np.arange(len(sends)), slot]
-    return fit_link(chosen, level, sends["y"].to_numpy(), prior=SPEC.prior), len(sends)
+def _best_hour(chain: SendChain, *, is_local: bool) -> int:
+    """The hour of the week that suits most people, on their own clock or on that of UTC."""
+    nobody = Past(np.zeros((1, HOURS_PER_WEEK)), np.array([is_local]))
+    return int(np.argmax(seen_after(chain.rhythm.prior(nobody), chain.aging)[0]))
 
 
 def _methods(
-    past: Floats,
-    later: Floats,
-    train: NDArray[np.bool_],
-    validation: NDArray[np.bool_],
-    test: NDArray[np.bool_],
-    activity: Floats,
+    past: Past, later: Floats, split: tuple[NDArray[np.bool_], ...], activity: Floats
 ) -> dict[str, Floats]:
     """Activity of the test rows by each method; strengths are picked on validation people."""
-    week = global_week(past[train])
+    train, validation, test = split
     flat = np.full(HOURS_PER_WEEK, 1.0 / HOURS_PER_WEEK)
+    week = _weeks_by_clock(past, train)
+    counts = past.counts
 
     def shrunk(counts: Floats, prior: Floats, strength: float) -> Floats:
         return np.asarray(
@@ -218,34 +208,53 @@ def _methods(
         )
 
     strength = weeks.picked(
-        lambda s: shrunk(past[validation], week, s), later[validation], STRENGTHS
+        lambda s: shrunk(counts[validation], week[validation], s), later[validation], STRENGTHS
     )
-    n = int(test.sum())
     return {
         "shrunk rhythm": activity,
-        "global hour-of-week": np.tile(week, (n, 1)),
-        "uniform": np.tile(flat, (n, 1)),
-        "raw histogram": shrunk(past[test], flat, 1.0),
-        f"histogram shrunk to global (k={strength:g})": shrunk(past[test], week, strength),
+        "global hour-of-week": week[test],
+        "uniform": np.tile(flat, (int(test.sum()), 1)),
+        "raw histogram": shrunk(counts[test], flat, 1.0),
+        f"histogram shrunk to global (k={strength:g})": shrunk(counts[test], week[test], strength),
     }
 
 
-def _facts(rhythm: Rhythm, link: SendLink, sends: int, window: float) -> dict[str, str]:
+def _weeks_by_clock(past: Past, train: NDArray[np.bool_]) -> Floats:
+    """The global week of everybody's own sort of clock, known or UTC, shape (n, 168)."""
+    every = global_week(past.counts[train])
+    by_clock = [
+        global_week(past.counts[some]) if some.any() else every
+        for some in (train & ~past.is_local, train & past.is_local)
+    ]
+    return np.stack(by_clock)[past.is_local.astype(np.int64)]
+
+
+def _facts(chain: SendChain, sends: int, window: float) -> dict[str, str]:
+    rhythm, link, differ = chain.rhythm, chain.link, chain.spread
+    half = np.searchsorted(np.cumsum(chain.aging), 0.5) + 1
     return {
         "cohorts": str(len(rhythm.shares)),
+        "offsets of unknown clocks": ", ".join(
+            f"{ahead:+d} h {share:.0%}"
+            for ahead, share in zip(rhythm.offsets, rhythm.offset_shares, strict=True)
+        ),
         "strengths": f"hour {rhythm.by_hour:g}, day {rhythm.by_day:g}, slot {rhythm.by_slot:g}",
         "label window": f"{window:g} days",
         "sends behind the link": str(sends),
         "link": f"{link.basis}, slope {link.slope:.2f}",
+        "half of a day's visibility": f"in the first {half} hours",
+        "between people": f"{differ.level:.2f} in log odds, half of the variance at "
+        f"{differ.halved_at:.0f} active hours",
+        "gone of those expected to answer one mail in twenty": f"{differ.p_gone(spread.REST):.0%}",
     }
 
 
-def _notes(link: SendLink) -> list[str]:
+def _notes(basis: str) -> list[str]:
     notes = [
         "With fewer than three active hours the answer is the cohort's, not the person's.",
         "A perfect oracle of the hour gains about 8-10 % engagement over the best fixed hour.",
     ]
-    if link.basis == "activity":
+    if basis == "activity":
         notes.append(
             "The log has too few mails with answers: p_engage is the prior spread by activity, "
             "good for choosing an hour and not for counting engagements."

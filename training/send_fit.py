@@ -1,0 +1,101 @@
+"""What a log of mails tells of send time: how they age, what engages, how people differ.
+
+Where it holds none, all three are what is usual; the hour comes from the rhythm in any case.
+"""
+
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.events.schema import DAY_US
+from features.layout import HOURS_PER_WEEK, MONDAY_SHIFT
+from models.specs.send_time import LEVEL, SPEC
+from training import aging, clocks, labels, spread
+from training.aging import fit_aging, seen_after
+from training.recipe import Order
+from training.rhythm import Past, Rhythm
+from training.send_chain import SendChain
+from training.send_link import SendLink, fit_link, prior_link
+from training.splits import held_out
+from training.spread import fit_spread
+
+MAX_SENDS: Final = 20_000
+MATURE_US: Final = 30 * 3_600_000_000  # a 24 h label is complete after 30 h
+NEWEST_DAYS: Final = 28.0  # of mails that tell how people differ
+MAX_NEWEST: Final = 5_000
+
+Floats = NDArray[np.float64]
+
+
+def past_of(order: Order, spine: pl.DataFrame) -> Past:
+    """The past weeks of the spine's people at its moments, each on the clock known then.
+
+    Args:
+        spine: Columns recipient_key and at (microseconds).
+    """
+    counts = order.data.rhythm(spine).astype(np.float64)
+    return Past(counts, clocks.is_local(order.data.events, spine))
+
+
+def fit_chain(order: Order, rhythm: Rhythm) -> tuple[SendChain, int]:
+    """The chain of a fitted rhythm, and how many mails are behind its link."""
+    mails = labels.mails_engaged(order.data.events, window_us=DAY_US)
+    mature = mails.filter(pl.col("at") < order.as_of - MATURE_US)
+    if mature.is_empty():
+        link = prior_link(SPEC.prior, len(LEVEL))
+        return SendChain(rhythm, aging.USUAL, link, spread.USUAL), 0
+    sends = mature.sort("at", "recipient_key").tail(MAX_SENDS * 4)
+    sends = sends.sample(min(MAX_SENDS, len(sends)), seed=order.seed)
+    engaged, slot = sends["y"].to_numpy(), _slots(sends)
+    past, level = _known_at(order, sends)
+    activity = rhythm.activity(past)
+    curve = fit_aging(activity, slot, sends["age_h"].to_numpy())
+    attention = seen_after(activity, curve)[np.arange(len(sends)), slot]
+    link = fit_link(attention, level, engaged, people=_numbers(sends), prior=SPEC.prior)
+    differ = spread.USUAL
+    if link.basis == "engagement":
+        newest = pl.col("at") >= order.as_of - MATURE_US - round(NEWEST_DAYS * DAY_US)
+        differ = _spread(order, rhythm, curve, link, mature.filter(newest))
+    return SendChain(rhythm, curve, link, differ), len(sends)
+
+
+def _spread(
+    order: Order, rhythm: Rhythm, curve: Floats, link: SendLink, mails: pl.DataFrame
+) -> spread.Spread:
+    """How people differ beyond what was known before the first of their newest mails.
+
+    What is known later has the answers to the first ones in it and would explain them away.
+    """
+    mails = mails.sort("at", "recipient_key")
+    share = MAX_NEWEST / max(len(mails), 1)
+    chosen = held_out(mails["recipient_key"].to_list(), share=share, salt="spread")
+    mails = mails.filter(pl.Series(chosen))
+    first = mails.group_by("recipient_key", maintain_order=True).first()
+    past, level = _known_at(order, first)
+    log_odds = link.log_odds(seen_after(rhythm.activity(past), curve), level)
+    people, order_of = _numbers(mails), np.argsort(_numbers(first))
+    return fit_spread(
+        log_odds[order_of[people], _slots(mails)],
+        link.log_odds(np.ones((len(level), 1)), level)[order_of, 0],
+        mails["y"].to_numpy(),
+        active=past.counts.sum(axis=1)[order_of],
+        people=people,
+    )
+
+
+def _known_at(order: Order, mails: pl.DataFrame) -> tuple[Past, Floats]:
+    spine = mails.select("recipient_key", "at")
+    return past_of(order, spine), order.data.recipient(spine, LEVEL).astype(np.float64)
+
+
+def _numbers(mails: pl.DataFrame) -> NDArray[np.int64]:
+    """Of each mail's recipient, in the order of their keys."""
+    keys = mails["recipient_key"].to_numpy().astype(str)
+    return np.asarray(np.unique(keys, return_inverse=True)[1], dtype=np.int64)
+
+
+def _slots(mails: pl.DataFrame) -> NDArray[np.int64]:
+    hours: NDArray[np.int64] = mails["hour"].to_numpy()
+    return (hours + MONDAY_SHIFT) % HOURS_PER_WEEK
