@@ -20,6 +20,7 @@ from features.layout import POOL, Layout, layout_of
 from features.records import COLUMNS, fixed, placed
 from features.spec import FeatureView
 
+COPIED: Final = 4_000_000  # events under labels of the past, at once
 BATCH_ROWS: Final = 500_000  # of the log, whose texts become numbers before more are read
 ROWS: Final = 2_000  # read at a time: their states stay in the cache until they are features
 
@@ -159,8 +160,7 @@ def _asked(table: EventTable, spine: pl.DataFrame) -> Iterator[tuple[Columns, Ro
     )
     if len(table.labels):
         rows, early = _split(table, rows)
-        columns, numbered = _as_labelled_then(table, early)
-        yield columns, _arrays(numbered)
+        yield from _as_labelled_then(table, early)
     yield table.columns, _arrays(rows)
 
 
@@ -214,31 +214,39 @@ def _split(table: EventTable, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Data
             marked.filter(is_early).select(rows.columns))  # fmt: skip
 
 
-def _as_labelled_then(table: EventTable, rows: pl.DataFrame) -> tuple[Columns, pl.DataFrame]:
+def _as_labelled_then(table: EventTable, rows: pl.DataFrame) -> Iterator[tuple[Columns, Rows]]:
     """Copies of the keys' events under the labels of each moment asked for, numbered anew.
 
-    There are at most as many copies of a key's events as rows ask for the key.
+    There are as many copies of a key's events as its labels and rows make moments, and never more
+    in memory than `COPIED` events and one key's.
     """
     known: dict[int, pl.DataFrame] = {
         int(group[0]): labels
         for group, labels in table.labels.group_by("number", maintain_order=True)
     }
     events, start = table.columns
-    parts: list[NDArray[Any]] = []
-    numbered = [rows.clear()]
+    copies: list[NDArray[Any]] = []
+    asked_of: list[pl.DataFrame] = []
     for group, asked in rows.group_by("number", maintain_order=True):
-        labels = known[int(group[0])].reverse()
-        since = np.sort(labels["known_at"].to_numpy())
-        epoch = np.searchsorted(since, asked["at"].to_numpy(), side="left")
+        labels = known[int(group[0])].reverse()  # newest first
+        until, before = labels["known_at"].to_numpy(), labels["before"].to_numpy()
         begin, end = start[group[0]], start[group[0] + 1]
+        place = labels["place"].to_numpy() - begin
+        epoch = np.searchsorted(np.sort(until), asked["at"].to_numpy(), side="left")
         for number in np.unique(epoch):
             moment = asked["at"].to_numpy()[epoch == number].max()
             then = events[begin:end].copy()
-            for place, until, before in labels.select("place", "known_at", "before").iter_rows():
-                if until >= moment:  # newest first: the oldest still to come has the last word
-                    then["code"][place - begin] = before
-            numbered.append(asked.filter(pl.Series(epoch == number)).with_columns(
-                number=pl.lit(len(parts), pl.UInt32)))  # fmt: skip
-            parts.append(then)
-    begins = np.cumsum([0, *map(len, parts), 0])
-    return (np.concatenate([events[:0], *parts]), begins), pl.concat(numbered)
+            later = until >= moment  # of several the oldest comes last, and has the last word
+            then["code"][place[later]] = before[later]
+            mine = asked.filter(pl.Series(epoch == number))
+            asked_of.append(mine.with_columns(number=pl.lit(len(copies), pl.UInt32)))
+            copies.append(then)
+            if sum(map(len, copies)) >= COPIED:
+                yield _together(copies), _arrays(pl.concat(asked_of))
+                copies, asked_of = [], []
+    if copies:
+        yield _together(copies), _arrays(pl.concat(asked_of))
+
+
+def _together(copies: list[NDArray[Any]]) -> Columns:
+    return np.concatenate(copies), np.cumsum([0, *map(len, copies), 0])

@@ -1,11 +1,14 @@
 """What changes the past: labels found out later, people erased; batch and stream agree on it."""
 
+from unittest.mock import patch
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from features import batch
 from features.assemble import matrix, read
 from features.definitions import AFFINITY, VIEWS
 from features.definitions.content import VIEW as CONTENT
@@ -48,8 +51,11 @@ def label(name: str, target: str, actor: Actor, at: int, **more: object) -> Even
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.entity)
 @settings(max_examples=25)
-@given(events=with_labels(YEARS), moments=st.lists(CLOSE | FAR, max_size=3), wait=LATER)
-def test_a_row_reads_each_event_under_the_label_of_its_moment(view, events, moments, wait):
+@given(
+    events=with_labels(YEARS), moments=st.lists(CLOSE | FAR, max_size=3), wait=LATER,
+    at_once=st.sampled_from([1, 10, batch.COPIED]),
+)  # fmt: skip
+def test_a_row_reads_each_event_under_the_label_of_its_moment(view, events, moments, wait, at_once):
     learnt = [e.received_at for e in events if e.type is EventType.RELABELLED]
     moments = [*moments, *learnt, *(at + 1 for at in learnt), end_of(events) + wait]
     expected = [o for at in moments for o in oracles(view, events, at).values()]
@@ -58,7 +64,7 @@ def test_a_row_reads_each_event_under_the_label_of_its_moment(view, events, mome
     spine = pl.DataFrame(
         {"key": keys, "at": [o.at for o in expected]}, schema={"key": pl.String, "at": pl.Int64}
     )
-    with log_and_store() as (log, _):
+    with log_and_store() as (log, _), patch.object(batch, "COPIED", at_once):
         log.append(events)
         agree(*batch_readings(log, view, spine, expected))
         if view is RECIPIENT:
