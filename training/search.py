@@ -40,8 +40,9 @@ LEAF: Final = "min_data_in_leaf"
 class Bound:
     """How long to search: seconds, trials, or whichever ends first; neither is no search.
 
-    With trials alone the same seed gives the same settings. The clock is asked after every tree,
-    so a search is over its seconds by one tree at most; the trial it falls into counts for nothing.
+    With trials alone the same seed gives the same settings. The clock is asked before every trial
+    and after every tree, and a trial that it cuts short counts for nothing; a search runs over by
+    a tree, or by what is not cut: the bins before the first tree, the answers after the last.
     """
 
     seconds: float = 0.0

@@ -11,7 +11,7 @@ from training.metrics import log_losses
 from training.pointwise import Labelled, Leaves, apart, fit_pointwise
 from training.recipe import Order
 from training.search import LEAF, Bound, Past, search
-from training.trees import fit_trees, raw_score
+from training.trees import PARAMETERS, fit_trees, raw_score
 
 INPUTS = ("a", "b", "c")
 
@@ -51,8 +51,19 @@ def test_what_was_best_by_luck_is_seldom_taken():
     assert sum(bool(settings) for settings in taken) <= 4
 
 
-def test_the_usual_settings_are_the_first_trial():
+def test_the_usual_settings_are_the_first_trial(monkeypatch):
+    asked = []
+
+    def watched(*rows, **settings):
+        asked.append(settings)
+        return fit_trees(*rows, **settings)
+
+    monkeypatch.setattr("training.search.fit_trees", watched)
     found = found_in(world(1), Bound(trials=1))
+    (first,) = asked
+    assert first[LEAF] == 1_000
+    for name in ("num_leaves", "feature_fraction", "lambda_l2", "learning_rate", "extra_trees"):
+        assert first[name] == PARAMETERS[name]
     assert found.settings == {}
     assert found.meaning.startswith("1 settings tried; the usual ones were the best")
 
