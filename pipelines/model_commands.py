@@ -1,6 +1,7 @@
 """Commands around models: materialize, retrain, promote, rollback, models."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,6 +84,22 @@ def retrain_command(
             min=1,
         ),
     ] = None,
+    search_s: Annotated[
+        float,
+        typer.Option(
+            help="Seconds to search for better settings of the trees, for each model of trees. "
+            "0: none.",
+            min=0,
+        ),
+    ] = 0.0,
+    search_trials: Annotated[
+        int,
+        typer.Option(
+            help="At most so many settings, the usual ones among them. Without --search-s the "
+            "same seed gives the same bundle. 0: no bound.",
+            min=0,
+        ),
+    ] = 0,
 ) -> None:
     """Train candidates, measure their exported graphs and register them in MLflow.
 
@@ -103,6 +120,7 @@ def retrain_command(
             from features.events.log import EventLog
             from features.feast_store import FeastStore
             from pipelines.retrain import order_for, retrain
+            from training.search import Bound
 
             registry = registry_of(settings)
             log = open_things.enter_context(EventLog(settings.events_dir))
@@ -124,6 +142,7 @@ def retrain_command(
                     what = f"no event was known before {as_of}; choose a later --as-of or ingest"
                 show_error(TrainingError(what))
                 raise typer.Exit(2)
+            order = replace(order, search=Bound(search_s, search_trials))
             candidates = []
             for name in chosen:
                 try:

@@ -28,12 +28,17 @@ def means(columns: Floats, groups: NDArray[np.int64]) -> list[Measured]:
         groups: Number of the recipient of each row, shape (n,).
     """
     point = columns.mean(axis=0)
-    summed, n_groups = _summed(columns - point, groups)
-    variance = (summed**2).sum(axis=0) * n_groups / max(n_groups - 1, 1) / len(columns) ** 2
-    half = _quantile(n_groups) * np.sqrt(variance)
+    half = _quantile(len(np.unique(groups))) * errors_of(columns, groups)
     return [
         Measured(float(m), float(m - h), float(m + h)) for m, h in zip(point, half, strict=True)
     ]
+
+
+def errors_of(columns: Floats, groups: NDArray[np.int64]) -> Floats:
+    """Standard errors of the columns' means over groups, shape (m,); arguments as in `means`."""
+    summed, n_groups = _summed(columns - columns.mean(axis=0), groups)
+    variance = (summed**2).sum(axis=0) * n_groups / max(n_groups - 1, 1) / len(columns) ** 2
+    return np.asarray(np.sqrt(variance))
 
 
 def calibration(y: Floats, p: Floats, people: Sequence[str]) -> Calibration:

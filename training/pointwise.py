@@ -1,4 +1,4 @@
-"""What the pointwise models share: fit trees, calibrate, export, prove, score the test rows.
+"""What the pointwise models share: search, fit trees, calibrate, export, prove, score the test.
 
 A fifth of the recipients is held out of the fit: they stop it and calibrate it. The test rows
 are later than both and are scored by the exported graph.
@@ -7,7 +7,7 @@ are later than both and are scored by the exported graph.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from training.export import Exported, prove
 from training.graphs import trees_graph
 from training.opt_outs import Curve
 from training.recipe import Order
+from training.search import LEAF, Found, Past, search
 from training.splits import held_out
 from training.trees import CalibratedTrees, fit_trees, raw_score
 
@@ -34,6 +35,7 @@ class Labelled:
     """Inputs (n, n_inputs), labels, recipients and which rows are the test, all in one order.
 
     Args:
+        at: When each row stands (microseconds), shape (n,).
         is_recent: Rows as new as the test's, of recipients nobody trains on: what the calibration
             is fitted on where there are any, because base rates move.
     """
@@ -41,6 +43,7 @@ class Labelled:
     rows: Rows
     y: Floats
     recipients: Sequence[str]
+    at: NDArray[np.int64]
     is_test: NDArray[np.bool_]
     is_recent: NDArray[np.bool_]
 
@@ -68,6 +71,8 @@ class Fitted:
     Args:
         p: Of the exported graph, shape (n_test,).
         p_before: The same calibrated on older rows only.
+        settings: What the trees were fitted with in place of the usual.
+        searched: What a search for settings found, in words; empty where none was asked for.
     """
 
     model: CalibratedTrees
@@ -76,7 +81,13 @@ class Fitted:
     p_before: Floats
     n_fit: int
     base_rate: float
-    min_data_in_leaf: int
+    settings: Mapping[str, Any]
+    searched: str
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a report says of the search."""
+        return {"search for settings": self.searched} if self.searched else {}
 
 
 def require(name: str, y: Floats, is_test: NDArray[np.bool_], *, rows: int, rarer: int) -> None:
@@ -101,7 +112,7 @@ def fit_pointwise(
     kept: float = 1.0,
     beside: Mapping[str, Curve] | None = None,
 ) -> Fitted:
-    """Fit, calibrate, export and prove one model.
+    """Fit, calibrate, export and prove one model, after a search for settings if one is ordered.
 
     Args:
         leaves: How small a leaf may be.
@@ -111,17 +122,17 @@ def fit_pointwise(
     Raises:
         ParityError: The exported graph and the estimator disagree.
     """
-    order.step("fitting trees")
     held = apart(spec, data.recipients)
     is_older = ~data.is_test & ~data.is_recent
     fit, stop = is_older & ~held, is_older & held
-    leaf = leaves.rows_of(int(fit.sum()))
+    found = _settings(spec, order, data, fit, leaf=leaves.rows_of(int(fit.sum())))
+    order.step("fitting trees")
     booster = fit_trees(
         (data.rows[fit], data.y[fit]),
         (data.rows[stop], data.y[stop]),
         inputs=spec.inputs,
         seed=order.seed,
-        min_data_in_leaf=leaf,
+        **found.settings,
     )
     older = fit_platt(raw_score(booster, data.rows[stop]), data.y[stop])
     platt = older
@@ -147,7 +158,19 @@ def fit_pointwise(
     before = replace(older, intercept=older.intercept + log(kept))
     p_before = before.apply(raw_score(booster, data.rows[data.is_test]))
     base = float(np.round(data.y[data.is_recent if data.is_recent.any() else fit].mean() * kept, 6))
-    return Fitted(model, exported, p, p_before, int(fit.sum()), base, leaf)
+    return Fitted(model, exported, p, p_before, int(fit.sum()), base, found.settings, found.meaning)
+
+
+def _settings(spec: ModelSpec, order: Order, data: Labelled, fit: Flags, *, leaf: int) -> Found:
+    """The leaf that the rows allow, and what a search over the rows that train puts beside it."""
+    usual = {LEAF: leaf}
+    if not order.search.is_set:
+        return Found(usual, "")
+    order.step("searching settings")
+    people = [data.recipients[row] for row in np.flatnonzero(fit).tolist()]
+    past = Past(data.rows[fit], data.y[fit], people, data.at[fit])
+    found = search(past, order.search, inputs=spec.inputs, leaf=leaf, seed=order.seed)
+    return Found({**usual, **found.settings}, found.meaning)
 
 
 def apart(spec: ModelSpec, recipients: Sequence[str]) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from models.report import CHAMPION, Report
 from training.dataset import PointInTime
 from training.errors import LabelsImmatureError
 from training.export import Exported
+from training.search import Bound
 
 Floats = NDArray[np.float64]
 
@@ -43,6 +44,7 @@ class Order:
         horizon_days: How far ahead churn looks; chosen from the log's length when None.
         step: Told what is being done, for a person who waits.
         champion: The model's champion, None where there is none that can be loaded.
+        search: How long to search for settings of the trees, for each model that has any.
     """
 
     data: PointInTime
@@ -52,6 +54,7 @@ class Order:
     horizon_days: float | None = None
     step: Callable[[str], None] = field(default=lambda _: None)
     champion: Sitting | None = None
+    search: Bound = field(default_factory=Bound)
 
     @property
     def span_days(self) -> float:

@@ -6,7 +6,7 @@ float32 at or below, both sides agree for every float32 input, and LightGBM's ow
 not change.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -90,6 +90,7 @@ def fit_trees(
     inputs: Sequence[str],
     seed: int,
     groups: tuple[Sizes, Sizes] | None = None,
+    after_tree: Callable[[], None] | None = None,
     **parameters: Any,
 ) -> lgb.Booster:
     """Fit a booster, stopping where held-out recipients stop improving; thresholds floored.
@@ -97,6 +98,7 @@ def fit_trees(
     Args:
         groups: For an objective that ranks: how many consecutive rows each decision has, in
             training and in what stops it.
+        after_tree: Called after every tree; what it raises ends the fit.
 
     Raises:
         EstimatorRefusedError: The parameters name a mode that converts wrongly.
@@ -111,8 +113,10 @@ def fit_trees(
     sizes, held_sizes = groups or (None, None)
     data = lgb.Dataset(*train, group=sizes, feature_name=names, free_raw_data=False)
     held = lgb.Dataset(*stop, group=held_sizes, reference=data, free_raw_data=False)
-    stopping = lgb.early_stopping(50, verbose=False)
-    booster = lgb.train(settings, data, 800, [held], callbacks=[stopping])
+    callbacks: list[Callable[..., Any]] = [lgb.early_stopping(50, verbose=False)]
+    if after_tree is not None:
+        callbacks.append(lambda _: after_tree())
+    booster = lgb.train(settings, data, 800, [held], callbacks=callbacks)
     return floored(booster)
 
 

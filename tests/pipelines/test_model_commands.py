@@ -97,6 +97,20 @@ def test_the_help_lists_every_command_and_waits_for_no_library():
         assert re.search(rf"^\W*{command} ", found.stdout, re.MULTILINE), command
 
 
+def test_a_search_bounded_by_trials_gives_the_same_bundle_byte_by_byte(shell, tmp_path):
+    asked = ("--as-of", "2025-10-25", "--search-trials", "3")
+    folders = []
+    for _ in range(2):
+        assert shell("retrain", "churn", *asked).exit_code == 0
+        version = shell.newest("churn")
+        (into := tmp_path / version.version).mkdir()
+        folders.append(shell.registry.fetch(version, into))
+    files = [{f.name: f.read_bytes() for f in folder.iterdir()} for folder in folders]
+    assert len(files[0]) > 2
+    assert files[0] == files[1]
+    assert b"3 settings tried" in b"".join(files[0].values())
+
+
 def test_the_same_moment_and_seed_give_the_same_bundle_whatever_comes_later(
     shell, small_world, monkeypatch
 ):

@@ -107,7 +107,8 @@ def foretold(events: list[Event], scratch: Path, *, seed: int = 7) -> tuple[Row,
     }  # fmt: skip
     rfm = np.stack([np.log1p(table[name]) for name in RFM], axis=1)
     for fold in folds_of(people):
-        data = Labelled(rows, y, people, fold, np.zeros(len(y), np.bool_))
+        at = np.full(len(y), SPLIT_AT, np.int64)
+        data = Labelled(rows, y, people, at, fold, np.zeros(len(y), np.bool_))
         days = table["days_since_active"]
         answers = (
             fit_pointwise(SPEC, order, data, leaves=Leaves(50), beside=usual()).p,

@@ -34,7 +34,12 @@ def choices(seed=3):
     people = [f"r{number}" for number in decision]
     is_test = decision >= 300
     data = Labelled(
-        rows.reshape(-1, len(SPEC.inputs)), y.ravel(), people, is_test, np.zeros_like(is_test)
+        rows.reshape(-1, len(SPEC.inputs)),
+        y.ravel(),
+        people,
+        decision,
+        is_test,
+        np.zeros_like(is_test),
     )
     return data, decision
 

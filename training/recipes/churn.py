@@ -72,7 +72,7 @@ def train(order: Order) -> Trained:
     is_test = (spine["at"] == newest).to_numpy() & ~is_recent
     require(SPEC.name, y, is_test, rows=MIN_ROWS, rarer=MIN_OF_A_CLASS)
     rows = np.ascontiguousarray(frame[:, : len(SPEC.inputs)])
-    data = Labelled(rows, y, people, is_test, is_recent)
+    data = Labelled(rows, y, people, spine["at"].to_numpy(), is_test, is_recent)
     order.step("opt-outs: mail by mail")
     leaving = fit_opt_outs(order)
     fitted = fit_pointwise(SPEC, order, data, leaves=Leaves(50, 500), beside=leaving.curves)
@@ -96,6 +96,7 @@ def train(order: Order) -> Trained:
         parity=fitted.exported.parity,
         facts=_facts(spine, data, fitted, horizon)
         | dict(leaving.facts)
+        | fitted.facts
         | {"learning curve": curve.meaning},
         notes=_notes(y[is_test], fitted),
     )
@@ -121,7 +122,7 @@ def train(order: Order) -> Trained:
     parameters = {
         "horizon_days": horizon,
         "seed": order.seed,
-        "min_data_in_leaf": fitted.min_data_in_leaf,
+        **fitted.settings,
         "trees": fitted.model.booster.num_trees(),
         "platt_slope": round(fitted.model.platt.slope, 4),
         "platt_intercept": round(fitted.model.platt.intercept, 4),

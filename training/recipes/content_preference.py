@@ -61,7 +61,8 @@ def train(order: Order) -> Trained:
         )
     )
     nothing = np.zeros(len(y), np.bool_)  # the newest fifth are all for the test
-    data = Labelled(rows, y, spine["recipient_key"].to_list(), is_test, nothing)
+    people = spine["recipient_key"].to_list()
+    data = Labelled(rows, y, people, spine["at"].to_numpy(), is_test, nothing)
     fitted = fit_pointwise(SPEC, order, data, leaves=LEAVES, kept=made.kept)
     is_shown = made.kept == 1.0
     old = order.champion_answers(made.label, SPEC.outputs[0].name, rows[is_test])
@@ -91,7 +92,8 @@ def train(order: Order) -> Trained:
             if new
             else "not measured: too few were chosen, or the log "
             "says what was shown and no mail shows several",
-        },
+        }
+        | fitted.facts,
         notes=[*_notes(made), *_better(found.alternatives, new)],
     )
     report = found.complete(report, order.data)
@@ -114,6 +116,7 @@ def train(order: Order) -> Trained:
     }
     parameters = {
         "seed": order.seed,
+        **fitted.settings,
         "trees": fitted.model.booster.num_trees(),
         "platt_slope": round(fitted.model.platt.slope, 4),
         "platt_intercept": round(fitted.model.platt.intercept, 4),
