@@ -1,4 +1,4 @@
-"""Token buckets: how many calls each key may still make. Per process, in memory."""
+"""Token buckets: how many calls each key may still make. Per process, in memory, one thread."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -25,6 +25,8 @@ SCOPES: Final[dict[str, Scope | None]] = {
     "POST /v1/score:batch": Scope.SCORE,
     "POST /v1/events": Scope.EVENTS,
     "POST /v1/webhooks/{provider}": None,  # proven by the provider's signature
+    "GET /v1/recipients/{recipient_key}": Scope.INSPECT,
+    "GET /v1/models": Scope.INSPECT,
     "GET /healthz": None,
     "GET /readyz": None,
     "GET /metrics": Scope.ADMIN,

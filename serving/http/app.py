@@ -21,6 +21,7 @@ from serving.decider import Decider
 from serving.follower import Follower
 from serving.http.access import Access, describe_access, route_class
 from serving.http.envelope import Envelope
+from serving.http.inspect import inspect_router
 from serving.http.limits import Limits
 from serving.http.metrics import Metrics
 from serving.http.problems import ProblemError, response_of
@@ -78,6 +79,7 @@ def create_app(
     access = Access(KeyRing(KeyFile(settings.keys_file)), is_metrics_open=settings.metrics_open)
     guarded = route_class(access)
     app.include_router(router_of(parts, guarded))
+    app.include_router(inspect_router(parts, guarded))
     webhooks = _webhooks(settings, log)
     app.include_router(webhook_router(webhooks, stream, metrics, clock, guarded))
     _answer_mistakes(app)

@@ -91,6 +91,8 @@ def test_every_scope_against_every_route(service, keys):
 def test_the_document_says_which_routes_take_a_key(service):
     for operation, described in operations(service).items():
         assert ("security" in described) == (operation not in OPEN), operation
+        if operation not in OPEN:
+            assert {"401", "403", "429"} <= described["responses"].keys(), operation
 
 
 def test_a_route_without_a_scope_stops_the_start(keys):
@@ -219,14 +221,13 @@ def test_a_fault_of_ours_is_a_problem_with_the_headers_and_stands_in_the_log(
     assert record.request_id == "mine-1" == answer.json()["request_id"]
 
 
-@pytest.mark.parametrize("sane", ["a", "mailer-7.4_2", "x" * 64])
-def test_a_sane_request_id_is_taken_over(service, sane):
-    assert ask(service, "GET /healthz", **{"x-request-id": sane}).headers["x-request-id"] == sane
+def test_a_sane_request_id_is_taken_over_another_is_replaced_and_not_repeated(service):
+    def answered(given):
+        raw = {"x-request-id": given.encode("latin-1")}
+        return service.get("/healthz", headers=raw).headers["x-request-id"]
 
-
-@pytest.mark.parametrize("odd", ["", "x" * 65, "two words", "a\tb", "ä", '"', "opp_0_1", "<b>"])
-def test_another_request_id_is_replaced_and_not_repeated(service, odd):
-    raw = {"x-request-id": odd.encode("latin-1")}
-    found = [service.get("/healthz", headers=raw).headers["x-request-id"] for _ in range(2)]
-    assert len({*found, odd}) == 3
+    for sane in ("a", "mailer-7.4_2", "x" * 64):
+        assert answered(sane) == sane
+    for odd in ("", "x" * 65, "two words", "a\tb", "ä", '"', "opp_0_1", "<b>"):
+        assert len({answered(odd), answered(odd), odd}) == 3
     assert REQUEST_ID.get() == NONE
