@@ -1,7 +1,8 @@
 """Which key opens what, now: follows the file of keys while the service runs.
 
-The file is looked at no more than once a second, by whoever asks. A file that is damaged, gone or
-not ours to read leaves the last good keys in place; where there are none, everything is closed.
+The file is asked for changes once a second, by whoever calls, and before a call is refused. One
+that is damaged, gone or not ours to read leaves the last good keys in place; where there were none,
+everything is closed.
 """
 
 import logging
@@ -78,6 +79,7 @@ class KeyRing:
         try:
             keys = self._file.read()
         except KeysUnreadableError as error:
+            self._keys = self._keys or None  # somebody has made keys: no longer open to everybody
             self._tell(str(error))
             return
         self._keys, self._trouble = {key.id.encode(): key for key in keys}, ""

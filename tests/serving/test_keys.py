@@ -3,6 +3,7 @@
 import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from hmac import compare_digest
 
 import pytest
 from hypothesis import given
@@ -174,6 +175,18 @@ def test_a_service_that_starts_over_a_damaged_file_is_closed_until_it_is_put_rig
     assert ring.find(key, now=NOW) is not None
 
 
+def test_an_open_service_is_closed_by_a_file_that_it_cannot_read(file, steps, caplog):
+    ring = KeyRing(file, monotonic=steps)
+    assert ring.is_open()
+    key, good = file.add("a", SCORE, now=NOW).encode(), file.path.read_bytes()
+    file.path.write_bytes(b"?")
+    steps.pass_a_second()
+    assert not ring.is_open()
+    assert "every call is refused" in caplog.text
+    file.path.write_bytes(good)
+    assert ring.find(key, now=NOW) is not None
+
+
 def test_only_the_whole_live_key_is_found(file):
     key = file.add("a", SCORE, now=NOW, expires_at=NOW + 5).encode()
     ring = KeyRing(file)
@@ -183,6 +196,21 @@ def test_only_the_whole_live_key_is_found(file):
     swapped = b"_".join([b"opp", key.split(b"_")[1], other.split(b"_", 2)[2]])
     for wrong in (b"", b"opp", b"opp__", key[:-1], key + b"A", key.upper(), swapped, b"\xff" * 99):
         assert ring.find(wrong, now=NOW) is None
+
+
+def test_whatever_is_wrong_costs_one_comparison_of_hashes_in_constant_time(file, monkeypatch):
+    key = file.add("a", SCORE, now=NOW).encode()
+    ring, compared = KeyRing(file), []
+
+    def seen(one, other):
+        compared.append((len(one), len(other)))
+        return compare_digest(one, other)
+
+    monkeypatch.setattr("serving.keyring.compare_digest", seen)
+    for wrong in (b"", b"opp", key[:-1] + b"!", b"opp_ffffffff_" + key[13:], b"x" * 500):
+        compared.clear()
+        assert ring.find(wrong, now=NOW) is None
+        assert compared == [(64, 64)]
 
 
 @given(st.integers(1, 20), st.lists(st.floats(0, 30), min_size=1, max_size=120))
