@@ -15,6 +15,7 @@ from features.events.mapping import load_mapping
 from pipelines.arm_commands import choose_arm_command
 from pipelines.console import ERR, OUT, errors_shown
 from pipelines.ingest import IngestProgress, ingest
+from pipelines.key_commands import keys_app
 from pipelines.label_commands import relabel_command
 from pipelines.model_commands import (
     materialize_command,
@@ -143,6 +144,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
+app.add_typer(keys_app)
 
 
 def main() -> None:

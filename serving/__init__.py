@@ -7,6 +7,8 @@
 * `policy`               predictions to one decision: hour, band, ranking, reasons; pure
 * `loader`               follows the champions on disk and swaps them warm
 * `follower`             follows MLflow's alias over plain HTTP into the folder on disk
+* `keys`, `keyring`      API keys in a file, and which of them opens what now
+* `buckets`              how many calls a key may still make
 * `decider`              reads the store, scores, decides
 * `http`                 the only part that speaks HTTP
 """

@@ -49,9 +49,10 @@ class Decider:
             LOG.exception("scoring %d recipients failed; asking for each alone", len(asks))
             return Scored([self._alone(ask, champions, now) for ask in asks], champions)
 
-    def prior(self, ask: Ask, *, now: int) -> Prediction:
-        """The answer when nothing else works: no store, no model."""
-        return predict([ask], Known([None], {}, [Why.INTERNAL]), Champions(), at=now)[0]
+    def prior(self, asks: Sequence[Ask], *, now: int, why: Why = Why.INTERNAL) -> list[Prediction]:
+        """The answers when nothing else works or may be used: no store, no model."""
+        n = len(asks)
+        return predict(asks, Known([None] * n, {}, [why] * n), Champions(), at=now)
 
     def _alone(self, ask: Ask, champions: Champions, now: int) -> Prediction:
         """What one recipient's data break must not reach the neighbours."""
@@ -59,7 +60,7 @@ class Decider:
             return predict([ask], self._known([ask], now), champions, at=now)[0]
         except Exception:  # as above
             LOG.exception("scoring a recipient failed; answering with priors")
-            return self.prior(ask, now=now)
+            return self.prior([ask], now=now)[0]
 
     def _known(self, asks: Sequence[Ask], now: int) -> Known:
         keys = [ask.recipient_key for ask in asks]

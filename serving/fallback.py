@@ -13,6 +13,7 @@ class FallbackReason(StrEnum):
     STORE_UNAVAILABLE = "store_unavailable"  # the online store could not be read
     NO_MODEL = "no_model"  # no champion is loaded: the spec's prior
     BAD_SCORE = "bad_score"  # the model gave no finite number: the spec's prior
+    RATE_LIMITED = "rate_limited"  # the caller's key is over its limit: the spec's prior
     INTERNAL = "internal"  # a fault of ours: the spec's prior
 
 

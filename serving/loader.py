@@ -66,6 +66,12 @@ class Loader:
         self.current = Champions(loaded)
         return True
 
+    def previous(self, name: str) -> str:
+        """The version that was champion before the one that serves, `none` without one."""
+        pointer = self._folder.champion(name)
+        is_served = pointer is not None and pointer.version == self.current.version(name)
+        return (pointer.previous if pointer and is_served else "") or "none"
+
     def start(self, *, every_s: float) -> None:
         """Look now and then again and again in the background until `stop`."""
         self._look_again()

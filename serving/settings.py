@@ -46,6 +46,11 @@ class DataSettings(BaseSettings):
         """Champions as serving reads them."""
         return self.data_dir / "models"
 
+    @property
+    def keys_file(self) -> Path:
+        """Where the API keys lie, hashed."""
+        return self.data_dir / "keys.json"
+
     @field_validator("online_store")
     @classmethod
     def _is_redis(cls, value: SecretStr) -> SecretStr:
@@ -83,6 +88,10 @@ class ServingSettings(DataSettings):
         description="Share of mails whose first item is drawn, the cold ones preferred; 0 never.",
         ge=0,
         le=1,
+    )
+    metrics_open: bool = Field(
+        default=True,
+        description="Whether /metrics needs no API key; else one with the scope `admin`.",
     )
     webhook_secrets: dict[str, list[SecretStr]] = Field(
         default_factory=dict,

@@ -54,6 +54,29 @@ def models_of(champions: Champions) -> ModelsOut:
     )
 
 
+def effects_of(prediction: Prediction) -> list[EffectOut]:
+    """What moves p_churn; empty where nobody asked."""
+    return [EffectOut(theme=one.theme, effect=round(one.effect, 6)) for one in prediction.effects]
+
+
+def fallback_of(prediction: Prediction) -> FallbackOut:
+    """Why not every part is the models' own word, if so."""
+    reason = worst(*prediction.reasons.values())
+    return FallbackOut(
+        used=reason is not FallbackReason.NONE,
+        reason=reason,
+        parts=PartsOut(**prediction.reasons),
+    )
+
+
+def age_s(prediction: Prediction, now: int) -> int:
+    """Seconds since the newest event, -1 without one.
+
+    A sender's clock may be ahead of ours by minutes: such an event is new, not unknown.
+    """
+    return int(max(now - prediction.newest_at, 0) // SECOND_US) if prediction.newest_at else -1
+
+
 def answer_of(
     ask: Ask, prediction: Prediction, champions: Champions, *, now: int, epsilon: float
 ) -> ScoreAnswer:
@@ -61,10 +84,7 @@ def answer_of(
     epsilon = epsilon if ask.explore else 0.0
     chosen = policy.send_time(ask, prediction, now=now)
     ranked = policy.ranking(ask, prediction, epsilon=epsilon)
-    reason = worst(*prediction.reasons.values())
     slots = [_slot(slot, chosen) for slot in chosen.slots]
-    # A sender's clock may be ahead of ours by minutes: such an event is new, not unknown.
-    age = max(now - prediction.newest_at, 0) // SECOND_US if prediction.newest_at else -1
     return ScoreAnswer(
         decision_id=policy.decision_id(ask, epsilon=epsilon),
         recipient_key=ask.recipient_key,
@@ -100,20 +120,13 @@ def answer_of(
                 unsubscribe=round(prediction.risks[UNSUBSCRIBE], 6),
                 complaint=round(prediction.risks[COMPLAINT], 6),
             ),
-            effects=[
-                EffectOut(theme=one.theme, effect=round(one.effect, 6))
-                for one in prediction.effects
-            ],
+            effects=effects_of(prediction),
         ),
         content=_content(ranked),
         reason_codes=policy.reason_codes(prediction.features),
         evidence_n=round(prediction.features.get("active_total", 0.0)),
-        feature_age_s=int(age),
-        fallback=FallbackOut(
-            used=reason is not FallbackReason.NONE,
-            reason=reason,
-            parts=PartsOut(**prediction.reasons),
-        ),
+        feature_age_s=age_s(prediction, now),
+        fallback=fallback_of(prediction),
         models=models_of(champions),
         policy=policy.policy_name(epsilon),
     )

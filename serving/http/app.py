@@ -19,12 +19,17 @@ from models.registry import ModelFolder
 from serving.clock import Clock, system_clock
 from serving.decider import Decider
 from serving.follower import Follower
+from serving.http.access import Access, describe_access, route_class
+from serving.http.envelope import Envelope
+from serving.http.inspect import inspect_router
 from serving.http.limits import Limits
 from serving.http.metrics import Metrics
 from serving.http.problems import ProblemError, response_of
 from serving.http.routes import Parts, router_of
 from serving.http.schemas import BatchRequest, EventsRequest, ScoreRequest
 from serving.http.webhooks import webhook_router
+from serving.keyring import KeyRing
+from serving.keys import KeyFile
 from serving.loader import LOG, Loader
 from serving.settings import ServingSettings
 from serving.webhooks import Certificates, Webhooks
@@ -71,12 +76,16 @@ def create_app(
         lifespan=lifespan,
         redoc_url=None,
     )
-    routers = (router_of(parts), webhook_router(_webhooks(settings, log), stream, metrics, clock))
-    for router in routers:
-        app.include_router(router)
+    access = Access(KeyRing(KeyFile(settings.keys_file)), is_metrics_open=settings.metrics_open)
+    guarded = route_class(access)
+    app.include_router(router_of(parts, guarded))
+    app.include_router(inspect_router(parts, guarded))
+    webhooks = _webhooks(settings, log)
+    app.include_router(webhook_router(webhooks, stream, metrics, clock, guarded))
     _answer_mistakes(app)
-    _describe(app)
+    _describe(app, access)
     app.add_middleware(Limits, max_bytes=settings.max_body_bytes, metrics=metrics)
+    app.add_middleware(Envelope)  # the last one added is the outermost
     return app
 
 
@@ -109,13 +118,8 @@ def _answer_mistakes(app: FastAPI) -> None:
         detail = "see /openapi.json for what there is"
         return response_of(ProblemError(status, detail, headers=error.headers))
 
-    @app.exception_handler(Exception)
-    async def fault(_: Request, error: Exception) -> Response:
-        del error  # it is in the log; the caller learns nothing of our insides
-        return response_of(ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of ours"))
 
-
-def _describe(app: FastAPI) -> None:
+def _describe(app: FastAPI, access: Access) -> None:
     """The bodies are read by ourselves, so the document is told of them."""
     make = app.openapi
 
@@ -128,6 +132,7 @@ def _describe(app: FastAPI) -> None:
                 schemas |= schema.pop("$defs", {})
                 schemas[model.__name__] = schema
             _name_problems(document)
+            describe_access(document, access)
             app.openapi_schema = document
         return app.openapi_schema
 

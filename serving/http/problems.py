@@ -8,6 +8,8 @@ import orjson
 from fastapi import Response
 from pydantic import ValidationError
 
+from serving.http.request_id import REQUEST_ID
+
 TYPE: Final = "application/problem+json"
 MADE_UP: Final = "(a name that is not ours)"
 _MAX_ERRORS: Final = 20
@@ -39,6 +41,7 @@ def response_of(problem: ProblemError) -> Response:
         "status": problem.status.value,
         "detail": problem.detail,
         "errors": problem.errors,
+        "request_id": REQUEST_ID.get(),
     }
     return Response(
         orjson.dumps(body), problem.status.value, headers=problem.headers, media_type=TYPE

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import orjson
 from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 
@@ -23,7 +24,9 @@ from features.events.schema import Event, parse_event
 from features.stream import Stream
 from serving.asks import Ask, Champions, Prediction
 from serving.clock import Clock
-from serving.decider import Decider
+from serving.decider import Decider, Scored
+from serving.fallback import FallbackReason
+from serving.http.access import is_rate_limited
 from serving.http.answers import answer_of, ask_of, models_of
 from serving.http.metrics import Metrics
 from serving.http.problems import MADE_UP, ProblemError, mistakes
@@ -60,21 +63,26 @@ class Parts:
     epsilon: float
 
 
-def router_of(parts: Parts) -> APIRouter:
+def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
     """The routes over one set of parts."""
-    router = APIRouter(responses={400: {"model": Problem}, 413: {"model": Problem}})
+    router = APIRouter(
+        route_class=guarded,
+        responses={code: {"model": Problem} for code in (400, 401, 403, 413, 429)},
+    )
 
     @router.post("/v1/score", response_model=ScoreAnswer, openapi_extra=_body(ScoreRequest))
     async def score(request: Request) -> Response:
         """When to send, whether to hold back and what to put in, for one recipient."""
         ask = ask_of(_parsed(ScoreRequest, await request.body()))
-        return _json(_answers(parts, [ask])[0])
+        return _json(_answers(parts, [ask], is_limited=is_rate_limited(request))[0])
 
     @router.post("/v1/score:batch", response_model=BatchAnswer, openapi_extra=_body(BatchRequest))
     async def score_batch(request: Request) -> Response:
         """The same for up to 1,000 recipients, in order; a bad item leaves the others alone."""
         body = _parsed(BatchRequest, await request.body())
-        return _json(await run_in_threadpool(_score_batch, parts, body.requests))
+        is_limited = is_rate_limited(request)
+        answer = await run_in_threadpool(_score_batch, parts, body.requests, is_limited=is_limited)
+        return _json(answer)
 
     @router.post(
         "/v1/events",
@@ -106,10 +114,14 @@ def router_of(parts: Parts) -> APIRouter:
     return router
 
 
-def _answers(parts: Parts, asks: Sequence[Ask]) -> list[ScoreAnswer]:
+def _answers(parts: Parts, asks: Sequence[Ask], *, is_limited: bool) -> list[ScoreAnswer]:
     """Complete answers in order."""
     now = parts.clock()
-    scored = parts.decider.score(asks, now=now)
+    if is_limited:
+        priors = parts.decider.prior(asks, now=now, why=FallbackReason.RATE_LIMITED)
+        scored = Scored(priors, Champions())
+    else:
+        scored = parts.decider.score(asks, now=now)
     return [
         _answer(parts, ask, prediction, scored.champions, now)
         for ask, prediction in zip(asks, scored.predictions, strict=True)
@@ -124,13 +136,13 @@ def _answer(
         answer = answer_of(ask, prediction, champions, now=now, epsilon=parts.epsilon)
     except Exception:  # a fault of ours must not cost anybody a mail
         LOG.exception("deciding for a recipient failed; answering with priors")
-        prediction = parts.decider.prior(ask, now=now)
+        (prediction,) = parts.decider.prior([ask], now=now)
         answer = answer_of(ask, prediction, champions, now=now, epsilon=parts.epsilon)
     parts.metrics.count_prediction(prediction)
     return answer
 
 
-def _score_batch(parts: Parts, items: list[Any]) -> BatchAnswer:
+def _score_batch(parts: Parts, items: list[Any], *, is_limited: bool) -> BatchAnswer:
     results: list[ScoreAnswer | ItemRefused | None] = []
     asks = []
     for index, item in enumerate(items):
@@ -140,7 +152,7 @@ def _score_batch(parts: Parts, items: list[Any]) -> BatchAnswer:
         except ValidationError as error:
             results.append(ItemRefused(index=index, errors=mistakes(error)))
     if asks:
-        answers = iter(_answers(parts, asks))
+        answers = iter(_answers(parts, asks, is_limited=is_limited))
         results = [next(answers) if result is None else result for result in results]
     return BatchAnswer(results=[result for result in results if result is not None])
 

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from serving.clock import Clock, system_clock
 from serving.http.app import create_app
+from serving.http.request_id import WithRequestId
 from serving.settings import ServingSettings
 
 SHARED_METRICS: Final = "PROMETHEUS_MULTIPROC_DIR"  # its files add up what the workers count
@@ -63,7 +64,10 @@ def _end_with(parent_ends: Callable[[], object]) -> None:
 
 
 def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    shown = logging.StreamHandler()
+    shown.addFilter(WithRequestId())
+    line = "%(asctime)s %(name)s %(request_id)s %(message)s"
+    logging.basicConfig(level=logging.INFO, format=line, handlers=[shown])
 
 
 def _options(settings: ServingSettings) -> dict[str, Any]:

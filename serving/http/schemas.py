@@ -294,6 +294,7 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[str] = []
+    request_id: str = Field(description="Also in the header X-Request-Id and in the log.")
 
 
 def micros(moment: datetime | None) -> int:

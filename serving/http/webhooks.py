@@ -4,6 +4,7 @@ from http import HTTPStatus
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from features.errors import StoreUnavailableError
@@ -19,9 +20,18 @@ from serving.webhooks import Webhooks
 _STOP: Final = {"mailgun": HTTPStatus.NOT_ACCEPTABLE}
 
 
-def webhook_router(webhooks: Webhooks, stream: Stream, metrics: Metrics, clock: Clock) -> APIRouter:
+def webhook_router(
+    webhooks: Webhooks,
+    stream: Stream,
+    metrics: Metrics,
+    clock: Clock,
+    guarded: type[APIRoute],
+) -> APIRouter:
     """The route over one set of credentials."""
-    router = APIRouter(responses={code: {"model": Problem} for code in (403, 406, 413, 503)})
+    router = APIRouter(
+        route_class=guarded,
+        responses={code: {"model": Problem} for code in (403, 406, 413, 503)},
+    )
 
     def take(provider: str, delivery: Delivery) -> WebhookAnswer:
         try:

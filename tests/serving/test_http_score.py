@@ -287,7 +287,7 @@ def test_a_batch_of_more_than_a_thousand_is_refused(world):
 def is_problem(answer, *, without=()):
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
-    assert set(problem) == {"type", "title", "status", "detail", "errors"}
+    assert set(problem) == {"type", "title", "status", "detail", "errors", "request_id"}
     assert problem["status"] == answer.status_code
     for text in without:
         assert text not in answer.text

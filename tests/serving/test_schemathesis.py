@@ -1,4 +1,4 @@
-"""Schemathesis on the routes that take events: whatever is sent is answered as described."""
+"""Schemathesis on the routes that take events or tell them: all is answered as described."""
 
 import json
 from collections import Counter
@@ -102,6 +102,24 @@ def test_whatever_is_sent_as_a_webhook_is_refused_as_described(service, api, pro
     law()
     # Nothing of it is signed; Mailgun is told to give up where it is configured.
     assert set(statuses) == {406 if provider == "mailgun" else 403}
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+def test_whoever_is_looked_at_is_told_or_unknown_as_described(service, api, mode):
+    event = {"event_id": "i", "type": "clicked", "recipient_key": "known", "occurred_at": 1.7e9}
+    assert service.post("/v1/events", json={"events": [event]}).status_code == 200
+    operation, statuses = api["/v1/recipients/{recipient_key}"]["GET"], Counter()
+
+    @FUZZ
+    @given(case=operation.as_strategy(generation_mode=mode), is_known=st.booleans())
+    def law(case, is_known):
+        if is_known:
+            case.path_parameters = {"recipient_key": "known"}
+        statuses[checked(service, case).status_code] += 1
+
+    law()
+    assert statuses.keys() == {200, 404}
+    checked(service, api["/v1/models"]["GET"].Case())
 
 
 def test_after_all_of_it_the_log_holds_what_was_accepted_and_nothing_else(service, api, data_dir):

@@ -1,0 +1,144 @@
+"""Who may call what: every route has its scope here, and one without stops the start.
+
+The check is a part of the route itself, so that no path is matched twice by different rules.
+"""
+
+import math
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from serving.buckets import Buckets
+from serving.clock import Clock, system_clock
+from serving.http.problems import ProblemError
+from serving.keyring import KeyRing
+from serving.keys import Key, Scope
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+SCOPES: Final[dict[str, Scope | None]] = {
+    "POST /v1/score": Scope.SCORE,
+    "POST /v1/score:batch": Scope.SCORE,
+    "POST /v1/events": Scope.EVENTS,
+    "POST /v1/webhooks/{provider}": None,  # proven by the provider's signature
+    "GET /v1/recipients/{recipient_key}": Scope.INSPECT,
+    "GET /v1/models": Scope.INSPECT,
+    "GET /healthz": None,
+    "GET /readyz": None,
+    "GET /metrics": Scope.ADMIN,
+}
+METRICS: Final = "GET /metrics"
+_RATE_LIMITED: Final = "opportune.rate_limited"
+_SCHEMES: Final = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Lets a request pass or refuses it.
+
+    Args:
+        clock: Real time even where the service answers as of a past moment: keys end by it.
+    """
+
+    ring: KeyRing
+    is_metrics_open: bool = True
+    clock: Clock = system_clock
+    monotonic: Callable[[], float] = time.monotonic
+    _buckets: Buckets = field(default_factory=Buckets)
+
+    def scope_of(self, operation: str) -> Scope | None:
+        """What a key needs for an operation such as `POST /v1/score`; None where none is asked.
+
+        Raises:
+            KeyError: The operation is not listed in `SCOPES`.
+        """
+        scope = SCOPES[operation]
+        return None if operation == METRICS and self.is_metrics_open else scope
+
+    def check(self, request: Request, needed: Scope) -> None:
+        """Return if the request may go on.
+
+        Raises:
+            ProblemError: 401 for no live key, 403 for one without the scope, 429 for one over its
+                limit; a scoring call over the limit goes on and is marked instead.
+        """
+        if self.ring.is_open():
+            return
+        key = self.ring.find(_presented(request), now=self.clock())
+        if key is None:
+            raise ProblemError(
+                HTTPStatus.UNAUTHORIZED,
+                "send a valid API key as `Authorization: Bearer ...` or `X-API-Key`",
+                headers={"www-authenticate": 'Bearer realm="opportune"'},
+            )
+        if needed not in key.scopes:
+            detail = f"this needs a key with the scope {needed}"
+            raise ProblemError(HTTPStatus.FORBIDDEN, detail)
+        if key.per_minute:
+            self._limit(request, key, needed)
+
+    def _limit(self, request: Request, key: Key, needed: Scope) -> None:
+        wait_s = self._buckets.take(key.id, key.per_minute, at=self.monotonic())
+        if not wait_s:
+            return
+        # A sender skips a mail on anything but 200, so only who asks for it is refused a score.
+        if needed is Scope.SCORE and request.headers.get("x-on-error") != "status":
+            request.scope[_RATE_LIMITED] = True
+            return
+        raise ProblemError(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            f"the key's {key.per_minute} calls a minute are used up; try again later",
+            headers={"retry-after": str(math.ceil(wait_s))},
+        )
+
+
+def route_class(access: Access) -> type[APIRoute]:
+    """The class of routes that check access before anything of the body is read."""
+
+    class GuardedRoute(APIRoute):
+        def get_route_handler(self) -> Handler:
+            handler = super().get_route_handler()
+            methods = self.methods or ()
+            (scope,) = {access.scope_of(f"{method} {self.path_format}") for method in methods}
+            if scope is None:
+                return handler
+
+            async def guarded(request: Request) -> Response:
+                access.check(request, scope)
+                return await handler(request)
+
+            return guarded
+
+    return GuardedRoute
+
+
+def is_rate_limited(request: Request) -> bool:
+    """Whether a scoring call is to be answered without looking."""
+    return _RATE_LIMITED in request.scope
+
+
+def describe_access(document: dict[str, Any], access: Access) -> None:
+    """Tell the OpenAPI document which operations take a key."""
+    document.setdefault("components", {})["securitySchemes"] = _SCHEMES
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if access.scope_of(f"{method.upper()} {path}") is not None:
+                operation["security"] = [{name: []} for name in _SCHEMES]
+
+
+def _presented(request: Request) -> bytes:
+    """The one key that the headers hold; nothing where there is none or several."""
+    found = set()
+    for name, value in request.scope["headers"]:
+        if name == b"x-api-key":
+            found.add(value.strip())
+        elif name == b"authorization" and value[:7].lower() == b"bearer ":
+            found.add(value[7:].strip())
+    return found.pop() if len(found) == 1 else b""

@@ -1,0 +1,54 @@
+"""Pure ASGI middleware: what every answer carries, and what a fault of ours becomes.
+
+HSTS is the proxy's: only who ends TLS knows whether there is any.
+"""
+
+import logging
+from http import HTTPStatus
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.http.problems import ProblemError, response_of
+from serving.http.request_id import REQUEST_ID, id_of
+
+LOG: Final = logging.getLogger("opportune.http")
+HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+class Envelope:
+    """Names each request, adds headers to each answer, and lets no fault out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = id_of(given)
+        REQUEST_ID.set(request_id)
+        added = (*HEADERS, (b"x-request-id", request_id.encode()))
+        is_begun = False
+
+        async def told(message: Message) -> None:
+            nonlocal is_begun
+            if message["type"] == "http.response.start":
+                is_begun = True
+                message["headers"] = [*message.get("headers", ()), *added]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, told)
+        except Exception:  # the caller learns nothing of our insides
+            LOG.exception("a request failed")
+            if is_begun:
+                raise
+            fault = ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of ours")
+            await response_of(fault)(scope, receive, told)

@@ -1,0 +1,68 @@
+"""What is told of one recipient and of the models: for people and their tools, never for a mail."""
+
+from pydantic import Field
+
+from features.events.schema import Actor, EventType
+from serving.http.schemas import EffectOut, FallbackOut, ModelsOut, Strict
+from serving.policy import ZoneSource
+
+
+class FeatureOut(Strict):
+    """A feature as the models read it at `as_of`."""
+
+    name: str
+    value: float
+    unit: str
+
+
+class EventOut(Strict):
+    """An event as it is known now, corrections included; nothing of what was looked at."""
+
+    type: EventType
+    occurred_at: str
+    actor: Actor
+    actor_reasons: list[str]
+    content_id: str
+    send_id: str
+
+
+class ChurnWhy(Strict):
+    """The risk, and what moves it."""
+
+    p_churn: float
+    effects: list[EffectOut]
+
+
+class RecipientAnswer(Strict):
+    """What is known of one recipient, and what the models make of it."""
+
+    recipient_key: str
+    as_of: str
+    newest_age_s: int = Field(description="Seconds since the newest event; -1 without events.")
+    tz: str
+    tz_source: ZoneSource
+    features: list[FeatureOut]
+    missing: list[str] = Field(description="Features without a value, such as a gap of one event.")
+    churn: ChurnWhy
+    events: list[EventOut] = Field(description="The last 50, newest first.")
+    fallback: FallbackOut = Field(description="As a score would say it.")
+    models: ModelsOut
+
+
+class ModelOut(Strict):
+    """A model and the version of it that serves; `none` and empty texts without one."""
+
+    name: str
+    version: str
+    previous: str = Field(description="The version to which `opportune rollback` goes back.")
+    spec_digest: str
+    as_of: str = Field(description="Up to when its training knew the world.")
+    label: str
+    fingerprint: str = Field(description="Of the rows it was trained on.")
+    basis: str = Field(description="What its numbers were learnt from.")
+
+
+class ModelsAnswer(Strict):
+    """Every model there is."""
+
+    models: list[ModelOut]
