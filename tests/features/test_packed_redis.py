@@ -26,6 +26,7 @@ from features.packing import SEEN_AT, pack
 from features.redis_link import RedisLink
 from features.state import State
 from features.stream import PROGRESS, Stream
+from pipelines.processes import free_port
 from pipelines.settings import Settings
 from serving.settings import ServingSettings
 
@@ -63,7 +64,7 @@ def client(redis_url):
 @pytest.fixture
 def server(tmp_path):
     """A Redis that a test may freeze, stop and lose the data of."""
-    with ValkeyServer(data_dir=tmp_path / "redis", config={"save": ""}) as started:
+    with ValkeyServer(free_port(0), data_dir=tmp_path / "redis", config={"save": ""}) as started:
         yield started
 
 
