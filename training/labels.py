@@ -45,6 +45,12 @@ def opt_outs(events: pl.LazyFrame) -> pl.DataFrame:
     )
 
 
+def deliveries(events: pl.LazyFrame) -> pl.DataFrame:
+    """Every mail that arrived: recipient_key, occurred_at."""
+    mails = events.filter(pl.col("type") == EventType.DELIVERED.value)
+    return mails.select("recipient_key", "occurred_at").collect()
+
+
 def next_after(spine: pl.DataFrame, happened: pl.DataFrame) -> NDArray[np.float64]:
     """Microseconds from each row's moment to the recipient's next event, infinite for none.
 
@@ -76,22 +82,24 @@ def churned(
 
 
 def at_risk(
-    events: pl.LazyFrame, engaged: pl.DataFrame, left: pl.DataFrame, *, at: int, since_days: int
+    mails: pl.DataFrame, engaged: pl.DataFrame, left: pl.DataFrame, *, at: int, since_days: int
 ) -> list[str]:
     """Recipients whose silence would say something: active lately, not opted out, still mailed.
 
     Where the log holds deliveries at all, at least three in the last 28 days are asked for:
     nobody answers mail they do not get. Judged before `at`, never inside the label window.
+
+    Args:
+        mails, engaged, left: Of `deliveries`, `engagements` and `opt_outs`.
     """
     lately = pl.col("occurred_at").is_between(at - since_days * DAY_US, at, closed="left")
     keys = engaged.filter(lately).select("recipient_key").unique()
     gone = left.filter(pl.col("occurred_at") < at).select("recipient_key").unique()
     keys = keys.join(gone, on="recipient_key", how="anti")
-    mails = events.filter(pl.col("type") == EventType.DELIVERED.value)
-    if mails.head(1).collect().height:
+    if mails.height:
         month = pl.col("occurred_at").is_between(at - 28 * DAY_US, at, closed="left")
         counted = mails.filter(month).group_by("recipient_key").len().filter(pl.col("len") >= 3)
-        keys = keys.join(counted.select("recipient_key").collect(), on="recipient_key", how="semi")
+        keys = keys.join(counted, on="recipient_key", how="semi")
     return sorted(keys["recipient_key"].to_list())
 
 

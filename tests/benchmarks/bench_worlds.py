@@ -176,7 +176,7 @@ def churn(log: Log, folder: Path) -> Mapping[str, float]:
     at = ENDS_AT - round(HORIZON_DAYS * DAY_US)
     engaged, left = labels.engagements(log.events), labels.opt_outs(log.events)
     known = log.events.filter(pl.col("occurred_at") < at)
-    keys = labels.at_risk(known, engaged, left, at=at, since_days=180)
+    keys = labels.at_risk(labels.deliveries(known), engaged, left, at=at, since_days=180)
     spine = pl.DataFrame({"recipient_key": keys, "at": np.full(len(keys), at)})
     shown = log.order(as_of=at).data.recipient(spine, ["days_since_active"])[:, 0]
     spine = spine.filter(pl.Series(~np.isnan(shown)))

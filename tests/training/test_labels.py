@@ -87,7 +87,7 @@ def test_neighbours_do_not_answer_for_each_other():
 
 def at_risk(events: pl.LazyFrame, *, since_days: int = 30) -> list[str]:
     engaged, left = labels.engagements(events), labels.opt_outs(events)
-    return labels.at_risk(events, engaged, left, at=T, since_days=since_days)
+    return labels.at_risk(labels.deliveries(events), engaged, left, at=T, since_days=since_days)
 
 
 def test_at_risk_is_who_was_active_lately_and_has_not_left():

@@ -147,8 +147,8 @@ def _labelled(order: Order, horizon: float) -> tuple[pl.DataFrame, Floats]:
         step_days=SNAPSHOT_DAYS,
         at_most=MAX_TRAIN_SNAPSHOTS,
     )
-    has_mail = events.filter(pl.col("type") == "delivered").head(1).collect().height > 0
-    since = AT_RISK_DAYS[has_mail]
+    mails = labels.deliveries(events)
+    since = AT_RISK_DAYS[not mails.is_empty()]
     late = snapshots(
         first=_late_since(test, horizon),
         last=test,
@@ -157,7 +157,7 @@ def _labelled(order: Order, horizon: float) -> tuple[pl.DataFrame, Floats]:
     )
     parts = []
     for at in (*late, *older):
-        keys = labels.at_risk(events, engaged, left, at=at, since_days=since)
+        keys = labels.at_risk(mails, engaged, left, at=at, since_days=since)
         part = pl.DataFrame({"recipient_key": keys}, schema={"recipient_key": pl.String})
         if at in late[1:]:  # to calibrate on, and nothing else
             part = part.filter(pl.Series(apart(SPEC, keys), dtype=pl.Boolean))
