@@ -27,6 +27,7 @@ from features.state import State
 # far apart would share a few lines of it.
 ROWS: Final = 500
 VELOCITY_FLOOR: Final = 1e-4  # events a day added to both rates of a velocity
+LEAST_GAP_DAYS: Final = 0.25  # between events, where lateness is measured by it
 
 _ONE: Final = np.uint64(1)
 
@@ -124,9 +125,10 @@ def _features(reading: Reading, plan: Plan, pool: Reading | None) -> NDArray[np.
         first = _oldest(np.ascontiguousarray(reading.first.T), plan, is_sound)
         since_first = _days(reading.at, first, -NEVER_AT)
         out[plan.tenure_to] = since_first[plan.tenure]
-        gaps = values[plan.gap_total] - 1.0
-        span = since_first[plan.gap] - since_last[plan.gap]
-        out[plan.gap_to] = np.where(gaps > 0.5, span / np.where(gaps > 0.5, gaps, 1.0), np.nan)
+        spans = since_first - since_last
+        out[plan.gap_to] = _mean_gaps(spans[plan.gap], values[plan.gap_total])
+        usual = _mean_gaps(spans[plan.overdue], values[plan.overdue_total])
+        out[plan.overdue_to] = since_last[plan.overdue] / np.maximum(usual, LEAST_GAP_DAYS)
     if plan.reads_pending:
         age = since_last[plan.begun]
         is_of_age = (age >= plan.pending_after) & (age <= plan.pending_days)
@@ -134,6 +136,12 @@ def _features(reading: Reading, plan: Plan, pool: Reading | None) -> NDArray[np.
     if plan.reads_weeks:
         _write_weeks(out, reading, plan, is_sound)
     return out
+
+
+def _mean_gaps(span: Floats, total: Floats) -> Floats:
+    """Mean days between events that lie in a span of days, NaN below two of them."""
+    gaps = total - 1.0
+    return np.where(gaps > 0.5, span / np.where(gaps > 0.5, gaps, 1.0), np.nan)
 
 
 def rhythm(reading: Reading, layout: Layout) -> NDArray[np.float32]:

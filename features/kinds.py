@@ -135,6 +135,26 @@ class MeanGap:
 
 
 @dataclass(frozen=True, slots=True)
+class Overdue:
+    """Days since the newest event over the mean days between events: at one the next is due.
+
+    The mean counts as six hours at least; missing below two events.
+    """
+
+    total: Decayed  # its half-life is FOREVER
+
+    @property
+    def name(self) -> str:
+        """The signal."""
+        return f"{self.total.signal.name}_overdue"
+
+    def describe(self) -> tuple[str, str, str]:
+        """Meaning, unit and range for the documentation."""
+        text = f"time since the newest {self.total.signal.name} over the mean time between them"
+        return text, "mean gaps", "0 .. inf, or missing"
+
+
+@dataclass(frozen=True, slots=True)
 class Velocity:
     """Speeding up or slowing down: log of the fast counter's daily rate over the slow one's.
 
@@ -210,7 +230,17 @@ class WeeksActive:
 
 
 Feature = (
-    Decayed | Pace | Rate | Recency | Tenure | MeanGap | Velocity | Pending | Streak | WeeksActive
+    Decayed
+    | Pace
+    | Rate
+    | Recency
+    | Tenure
+    | MeanGap
+    | Overdue
+    | Velocity
+    | Pending
+    | Streak
+    | WeeksActive
 )
 
 

@@ -14,6 +14,7 @@ from features.kinds import (
     Decayed,
     Feature,
     MeanGap,
+    Overdue,
     Pace,
     Pending,
     Rate,
@@ -87,6 +88,9 @@ class Plan:
     gap_to: Any
     gap: Any
     gap_total: Any
+    overdue_to: Any
+    overdue: Any
+    overdue_total: Any
     pending_to: Any
     begun: Any
     finished: Any
@@ -133,6 +137,7 @@ def plan_of(view: FeatureView) -> Plan:
     recency_to, recencies = of(Recency)
     tenure_to, tenures = of(Tenure)
     gap_to, gaps = of(MeanGap)
+    overdue_to, overdue = of(Overdue)
     pending_to, pendings = of(Pending)
     streak_to, streaks = of(Streak)
     weeks_to, weeks = of(WeeksActive)
@@ -177,6 +182,9 @@ def plan_of(view: FeatureView) -> Plan:
         gap_to=gap_to,
         gap=signals([f.total.signal for f in gaps]),
         gap_total=counters([f.total for f in gaps]),
+        overdue_to=overdue_to,
+        overdue=signals([f.total.signal for f in overdue]),
+        overdue_total=counters([f.total for f in overdue]),
         pending_to=pending_to,
         begun=signals([f.begun for f in pendings]),
         finished=signals([f.finished for f in pendings]),
@@ -186,7 +194,7 @@ def plan_of(view: FeatureView) -> Plan:
         weeks_to=weeks_to,
         weeks_back=np.array([[2**f.weeks - 1] for f in weeks], np.uint64).reshape(-1, 1),
         reads_ratios=bool(paces or rates or velocities),
-        reads_first=bool(tenures or gaps),
+        reads_first=bool(tenures or gaps or overdue),
         reads_pending=bool(pendings),
         reads_weeks=bool(streaks or weeks),
     )

@@ -9,6 +9,7 @@ from features.kinds import (
     Decayed,
     Feature,
     MeanGap,
+    Overdue,
     Pace,
     Pending,
     Rate,
@@ -51,7 +52,7 @@ def counters_of(features: Iterable[Feature]) -> tuple[Decayed, ...]:
         match feature:
             case Decayed():
                 used[feature] = None
-            case Pace(counter=counter) | MeanGap(total=counter):
+            case Pace(counter=counter) | MeanGap(total=counter) | Overdue(total=counter):
                 used[counter] = None
             case Rate(top=first, bottom=second) | Velocity(fast=first, slow=second):
                 used |= {first: None, second: None}
@@ -67,7 +68,7 @@ def signals_of(view: FeatureView) -> tuple[Signal, ...]:
         match feature:
             case Recency(signal=signal) | Tenure(signal=signal):
                 used[signal] = None
-            case MeanGap(total=total):
+            case MeanGap(total=total) | Overdue(total=total):
                 used[total.signal] = None
             case Pending(begun=begun, finished=finished):
                 used |= {begun: None, finished: None}

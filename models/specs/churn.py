@@ -51,8 +51,11 @@ class Theme(StrEnum):
 
 
 _PREFIXES = {
+    Theme.RECENCY: (
+        "active_overdue",
+        *(f"days_since_{w}" for w in ("active", "session", "opened", "clicked")),
+    ),
     Theme.ENGAGEMENT: ("opened_", "clicked_", "active_", "session_", "mean_days_between_active"),
-    Theme.RECENCY: tuple(f"days_since_{w}" for w in ("active", "session", "opened", "clicked")),
     Theme.MAIL_PRESSURE: ("sent_", "delivered_", "bounced_", "days_since_delivered"),
     Theme.READING: (
         "mobile_",

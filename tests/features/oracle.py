@@ -29,6 +29,7 @@ from features.events.schema import EARLY, Actor, Event, EventType, offset_at, zo
 from features.kinds import (
     Decayed,
     MeanGap,
+    Overdue,
     Pace,
     Pending,
     Rate,
@@ -327,6 +328,9 @@ class Oracle:
                 gaps = self.counter(total) - 1
                 span = (self.last(total.signal) - self.first(total.signal)) / DAY_US
                 return span / gaps if gaps > 0.5 else math.nan
+            case Overdue(total=total):
+                usual = self.feature(MeanGap(total))
+                return self.days_since(self.last(total.signal)) / max(usual, 0.25)
             case Velocity(fast=fast, slow=slow):
                 rates = [self.counter(c) / (c.half_life / 86_400.0) + 1e-4 for c in (fast, slow)]
                 return math.log(rates[0] / rates[1])
