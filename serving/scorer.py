@@ -23,7 +23,7 @@ from features.layout import HOURS_PER_WEEK, POOL, layout_of
 from features.state import State
 from models.specs import churn, content_preference, send_time
 from models.specs.content_preference import RECIPIENT_INPUTS
-from models.specs.send_time import LEVEL
+from models.specs.send_time import LEVEL, are_hidden
 from serving.asks import Ask, Champions, Loaded, Prediction
 from serving.churn_reasons import Effect, effects
 from serving.fallback import FallbackReason as Why
@@ -163,7 +163,8 @@ def _hours(weeks: Rows, rows: Rows, is_local: Flags, model: Loaded | None) -> Ho
     }
     if model is None:
         return Hours(unknown, [DEFAULT_HOUR] * n, [Why.NO_MODEL] * n)
-    inputs = np.concatenate([weeks, rows[:, _LEVEL], is_local[:, None]], axis=1, dtype=np.float32)
+    flags = np.stack([is_local, are_hidden(rows)], axis=1)
+    inputs = np.concatenate([weeks, rows[:, _LEVEL], flags], axis=1, dtype=np.float32)
     parts = dict(model.bundle.session.run(inputs))
     is_sound: Flags = np.logical_and.reduce(
         [np.isfinite(part).all(axis=1) for part in parts.values()]

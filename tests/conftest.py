@@ -42,7 +42,7 @@ def bundle_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from training.graphs import trees_graph  # noqa: PLC0415
     from training.opt_outs import Curve  # noqa: PLC0415
     from training.rhythm import HOURS_PER_WEEK, Rhythm  # noqa: PLC0415
-    from training.send_chain import SendChain  # noqa: PLC0415
+    from training.send_chain import SendChain, Side  # noqa: PLC0415
     from training.send_graph import send_time_graph  # noqa: PLC0415
     from training.send_link import prior_link  # noqa: PLC0415
     from training.trees import CalibratedTrees, fit_trees  # noqa: PLC0415
@@ -55,8 +55,8 @@ def bundle_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         if spec.name == "send_time":
             weeks = rng.dirichlet(np.full(HOURS_PER_WEEK, 2.0), 3)
             rhythm = Rhythm(weeks, np.full(3, 1 / 3), 16.0, 60.0, 400.0)
-            link = prior_link(spec.prior, len(LEVEL))
-            chain = SendChain(rhythm, aging.USUAL, link, spread.USUAL)
+            side = Side(prior_link(spec.prior, len(LEVEL)), spread.USUAL)
+            chain = SendChain(rhythm, aging.USUAL, side, side)
             graph, thresholds, native = send_time_graph(chain), [], chain.answers
         else:
             rows[rng.random(rows.shape) < 0.1] = np.nan

@@ -20,6 +20,38 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.float32]
 
 LEVEL_ENDS = HOURS_PER_WEEK + len(LEVEL)
+FLAGS = (LEVEL_ENDS, LEVEL_ENDS + 1)  # is the clock the person's own, do opens say nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """How attention becomes a chance, and how people differ in it.
+
+    Args:
+        link: Over all level features; those it does not read have no weight.
+    """
+
+    link: SendLink
+    spread: Spread
+
+    def told(
+        self, attention: Floats, level: Floats, active: Floats, doubt: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """Chances and the ends of their intervals, shape (n, 168) each.
+
+        Args:
+            attention: Of `aging.seen_after`, shape (n, 168).
+            level: Level features, shape (n, m).
+            active: Active hours, shape (n, 1).
+            doubt: Variance of the log attention, shape (n, 168).
+        """
+        link = self.link
+        log_odds = link.log_odds(attention, level)
+        unsure = link.variance(attention, level) + link.slope**2 * doubt
+        rest = link.log_odds(np.ones((len(level), 1)), level)
+        gone = self.spread.p_gone(rest)
+        low, high = interval(log_odds, self.spread.variance(active), np.maximum(unsure, 0.0), gone)
+        return expit(log_odds), low, high
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,34 +60,28 @@ class SendChain:
 
     Args:
         aging: Of `fit_aging`, shape (24,).
+        seen, hidden: For people whose opens are seen, and for those whose opens say nothing.
     """
 
     rhythm: Rhythm
     aging: Floats
-    link: SendLink
-    spread: Spread
+    seen: Side
+    hidden: Side
 
     def answers(self, rows: Rows) -> dict[str, Rows]:
         """Every output of the spec by name, for rows of its inputs."""
         wide = rows.astype(np.float64)
-        past = Past(wide[:, :HOURS_PER_WEEK], wide[:, LEVEL_ENDS] > 0.5)
+        is_local, is_hidden = (wide[:, flag] > 0.5 for flag in FLAGS)
+        past = Past(wide[:, :HOURS_PER_WEEK], is_local)
         level = wide[:, HOURS_PER_WEEK:LEVEL_ENDS]
         cohorts = self.rhythm.cohorts_of(past)
         activity = self.rhythm.shrink(past.counts, cohorts @ self.rhythm.weeks)
         attention = seen_after(activity, self.aging)
-        log_odds = self.link.log_odds(attention, level)
         active = past.counts.sum(axis=1, keepdims=True)
-        unsure = self.link.variance(attention, level) + self.link.slope**2 * self.doubt(
-            activity, active
-        )
-        rest = self.link.log_odds(np.ones((len(level), 1)), level)
-        low, high = interval(
-            log_odds,
-            self.spread.variance(active),
-            np.maximum(unsure, 0.0),
-            self.spread.p_gone(rest),
-        )
-        values = (expit(log_odds), activity, low, high, cohorts.max(axis=1, keepdims=True))
+        doubt = self.doubt(activity, active)
+        sides = [side.told(attention, level, active, doubt) for side in (self.hidden, self.seen)]
+        p, low, high = (np.where(is_hidden[:, None], *both) for both in zip(*sides, strict=True))
+        values = (p, activity, low, high, cohorts.max(axis=1, keepdims=True))
         return {
             output.name: np.asarray(value, np.float32)
             for output, value in zip(SPEC.outputs, values, strict=True)

@@ -3,6 +3,7 @@
 Where it holds none, all three are what is usual; the hour comes from the rhythm in any case.
 """
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -11,15 +12,14 @@ from numpy.typing import NDArray
 
 from features.events.schema import DAY_US
 from features.layout import HOURS_PER_WEEK, MONDAY_SHIFT
-from models.specs.send_time import LEVEL, SPEC
+from models.specs.send_time import IF_HIDDEN, IF_SEEN, LEVEL, SPEC
 from training import aging, clocks, labels, spread
 from training.aging import fit_aging, seen_after
 from training.recipe import Order
 from training.rhythm import Past, Rhythm
-from training.send_chain import SendChain
+from training.send_chain import SendChain, Side
 from training.send_link import SendLink, fit_link, prior_link
 from training.splits import held_out
-from training.spread import fit_spread
 
 MAX_SENDS: Final = 20_000
 MATURE_US: Final = 30 * 3_600_000_000  # a 24 h label is complete after 30 h
@@ -40,49 +40,76 @@ def past_of(order: Order, spine: pl.DataFrame) -> Past:
 
 
 def fit_chain(order: Order, rhythm: Rhythm) -> tuple[SendChain, int]:
-    """The chain of a fitted rhythm, and how many mails are behind its link."""
+    """The chain of a fitted rhythm, and how many mails are behind its link.
+
+    Nobody sees whether people open whose machines open for them. Those whose opens are seen
+    stand for them: their link is fitted to the same mails, from what an open cannot touch.
+    """
     mails = labels.mails_engaged(order.data.events, window_us=DAY_US)
     mature = mails.filter(pl.col("at") < order.as_of - MATURE_US)
     if mature.is_empty():
-        link = prior_link(SPEC.prior, len(LEVEL))
-        return SendChain(rhythm, aging.USUAL, link, spread.USUAL), 0
+        usual = Side(prior_link(SPEC.prior, len(LEVEL)), spread.USUAL)
+        return SendChain(rhythm, aging.USUAL, usual, usual), 0
     sends = mature.sort("at", "recipient_key").tail(MAX_SENDS * 4)
     sends = sends.sample(min(MAX_SENDS, len(sends)), seed=order.seed)
-    engaged, slot = sends["y"].to_numpy(), _slots(sends)
     past, level = _known_at(order, sends)
     activity = rhythm.activity(past)
+    slot = _slots(sends)
     curve = fit_aging(activity, slot, sends["age_h"].to_numpy())
     attention = seen_after(activity, curve)[np.arange(len(sends)), slot]
-    link = fit_link(attention, level, engaged, people=_numbers(sends), prior=SPEC.prior)
-    differ = spread.USUAL
-    if link.basis == "engagement":
-        newest = pl.col("at") >= order.as_of - MATURE_US - round(NEWEST_DAYS * DAY_US)
-        differ = _spread(order, rhythm, curve, link, mature.filter(newest))
-    return SendChain(rhythm, curve, link, differ), len(sends)
+    newest = pl.col("at") >= order.as_of - MATURE_US - round(NEWEST_DAYS * DAY_US)
+    differ = _Differ(order, rhythm, curve, mature.filter(newest))
+    sides = []
+    for names in (IF_SEEN, IF_HIDDEN):
+        link = fit_link(
+            attention,
+            level,
+            sends["y"].to_numpy(),
+            people=_numbers(sends),
+            prior=SPEC.prior,
+            read=[LEVEL.index(name) for name in names],
+        )
+        by_activity = names is IF_SEEN
+        sides.append(Side(link, differ.around(link, by_activity=by_activity)))
+    return SendChain(rhythm, curve, *sides), len(sends)
 
 
-def _spread(
-    order: Order, rhythm: Rhythm, curve: Floats, link: SendLink, mails: pl.DataFrame
-) -> spread.Spread:
+class _Differ:
     """How people differ beyond what was known before the first of their newest mails.
 
     What is known later has the answers to the first ones in it and would explain them away.
     """
-    mails = mails.sort("at", "recipient_key")
-    share = MAX_NEWEST / max(len(mails), 1)
-    chosen = held_out(mails["recipient_key"].to_list(), share=share, salt="spread")
-    mails = mails.filter(pl.Series(chosen))
-    first = mails.group_by("recipient_key", maintain_order=True).first()
-    past, level = _known_at(order, first)
-    log_odds = link.log_odds(seen_after(rhythm.activity(past), curve), level)
-    people, order_of = _numbers(mails), np.argsort(_numbers(first))
-    return fit_spread(
-        log_odds[order_of[people], _slots(mails)],
-        link.log_odds(np.ones((len(level), 1)), level)[order_of, 0],
-        mails["y"].to_numpy(),
-        active=past.counts.sum(axis=1)[order_of],
-        people=people,
-    )
+
+    def __init__(self, order: Order, rhythm: Rhythm, curve: Floats, mails: pl.DataFrame) -> None:
+        mails = mails.sort("at", "recipient_key")
+        share = MAX_NEWEST / max(len(mails), 1)
+        chosen = held_out(mails["recipient_key"].to_list(), share=share, salt="spread")
+        self._mails = mails.filter(pl.Series(chosen))
+        self._first = self._mails.group_by("recipient_key", maintain_order=True).first()
+        past, self._level = _known_at(order, self._first)
+        self._active = past.counts.sum(axis=1)
+        self._attention = seen_after(rhythm.activity(past), curve)
+
+    def around(self, link: SendLink, *, by_activity: bool) -> spread.Spread:
+        """The likeliest spread around a link; the usual one where that is fitted to nothing.
+
+        Args:
+            by_activity: Whether more active hours leave less of it.
+        """
+        if link.basis != "engagement":
+            return spread.USUAL
+        level, people = self._level, _numbers(self._mails)
+        order_of = np.argsort(_numbers(self._first))
+        log_odds = link.log_odds(self._attention, level)
+        active = self._active if by_activity else np.zeros(len(level))
+        found = spread.fit_spread(
+            log_odds[order_of[people], _slots(self._mails)],
+            link.log_odds(np.ones((len(level), 1)), level)[order_of, 0],
+            self._mails["y"].to_numpy(),
+            active=active[order_of],
+            people=people,
+        )
+        return found if by_activity else replace(found, halved_at=spread.NEVER_HALVED)
 
 
 def _known_at(order: Order, mails: pl.DataFrame) -> tuple[Past, Floats]:

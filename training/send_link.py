@@ -9,6 +9,7 @@ prior one: the spec's prior at the average hour, attention taken at its word.
 How sure it is of its own numbers is the sandwich over recipients, whose mails are alike.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -85,7 +86,13 @@ def prior_link(prior: float, n_level: int) -> SendLink:
 
 
 def fit_link(
-    attention: Floats, level: Floats, engaged: Floats, *, people: Groups, prior: float
+    attention: Floats,
+    level: Floats,
+    engaged: Floats,
+    *,
+    people: Groups,
+    prior: float,
+    read: Sequence[int],
 ) -> SendLink:
     """Fit the link on matured sends; too few of them give the prior link.
 
@@ -94,31 +101,33 @@ def fit_link(
         level: Level features at the send, shape (n, m).
         engaged: 1 when a human engaged within 24 h.
         people: Number of each mail's recipient.
+        read: Columns of the level features that may have a weight.
     """
     n_level = level.shape[1]
     if len(engaged) < MIN_SENDS or engaged.sum() < MIN_ENGAGED:
         return prior_link(prior, n_level)
     offsets = np.full(n_level, 0.01)
-    logs = np.log(np.maximum(level, 0.0) + offsets)
+    logs = np.log(np.maximum(level, 0.0) + offsets)[:, read]
     center = logs.mean(axis=0)
     chance = np.log(np.maximum(attention, EDGE))
     rows = np.c_[np.ones(len(engaged)), chance, logs - center]
-    target = np.r_[0.0, 1.0, np.zeros(n_level)]
-    weight = RIDGE * np.r_[0.0, np.ones(n_level + 1)]
+    target = np.r_[0.0, 1.0, np.zeros(len(read))]
+    weight = RIDGE * np.r_[0.0, np.ones(len(read) + 1)]
 
     def loss(parameters: Floats) -> float:
         z = rows @ parameters
         ridge = float(weight @ (parameters - target) ** 2)
         return float(np.mean(np.logaddexp(0.0, z) - engaged * z) + ridge)
 
-    start = np.r_[logit(engaged.mean()), 1.0, np.zeros(n_level)]
-    bounds = [(-12.0, 12.0), (0.05, MAX_SLOPE), *[(-5.0, 5.0)] * n_level]
+    start = np.r_[logit(engaged.mean()), 1.0, np.zeros(len(read))]
+    bounds = [(-12.0, 12.0), (0.05, MAX_SLOPE), *[(-5.0, 5.0)] * len(read)]
     found = minimize(loss, start, method="L-BFGS-B", bounds=bounds).x
-    uncenter = np.eye(n_level + 2)
-    uncenter[0, 2:] = -center
-    covariance = uncenter @ _sandwich(rows, engaged, found, weight, people) @ uncenter.T
-    intercept = float(found[0] - center @ found[2:])
-    return SendLink(intercept, float(found[1]), found[2:], offsets, "engagement", covariance)
+    place = np.zeros((n_level + 2, len(found)))  # of each parameter among those of all columns
+    place[np.r_[0, 1, 2 + np.asarray(read)], np.arange(len(found))] = 1.0
+    place[0, 2:] = -center
+    whole = place @ found
+    covariance = place @ _sandwich(rows, engaged, found, weight, people) @ place.T
+    return SendLink(float(whole[0]), float(whole[1]), whole[2:], offsets, "engagement", covariance)
 
 
 def _sandwich(

@@ -31,7 +31,7 @@ from training.dataset import PointInTime
 from training.export import export
 from training.recipe import Order
 from training.recipes import send_time
-from training.send_chain import LEVEL_ENDS
+from training.send_chain import FLAGS
 from training.send_fit import past_of
 
 ROOT: Final = Path(__file__).parents[2]
@@ -81,7 +81,7 @@ def measured(events: pl.LazyFrame, folder: Path) -> dict[str, Mapping[str, Measu
     split = send_time._split(spine)
     rows = np.zeros((int(split[2].sum()), len(bundle.spec.inputs)), np.float32)
     rows[:, :HOURS_PER_WEEK] = past.counts[split[2]]
-    rows[:, LEVEL_ENDS] = past.is_local[split[2]]
+    rows[:, FLAGS[0]] = past.is_local[split[2]]
     activity = bundle.session.run(rows)["activity"].astype(np.float64)
     methods = send_time._methods(past, later, split, activity)
     methods["one clock for all"] = one_clock(past, later, split, order.seed)

@@ -29,6 +29,7 @@ import polars as pl
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import spearmanr
 from scipy.stats import t as student
 
 from features.bulk_states import states
@@ -158,6 +159,28 @@ def hours_gained(log: Log, to: NDArray[np.int64], asks: list[Ask], answers: list
     }
 
 
+def levels_held(log: Log, to, asks: list[Ask], answers: list[Prediction]) -> Mapping[str, float]:
+    """Chances and intervals of the default hour beside the truth, opens seen or hidden."""
+    oracle = log.world.oracle
+    clock, zone = oracle.world.clock, oracle.world.sender_zone
+    midnight = int(clock.utc_of(zone, np.array([ENDS_AT + 4 * DAY_US]))[0])
+    at = midnight + DEFAULT_HOUR * HOUR_US
+    truth = oracle.p_opened(to, np.full((len(to), 1), at))[:, 0]
+    slots = []
+    for ask, answer in zip(asks, answers, strict=True):
+        hour = Ask(ask.recipient_key, window_from=at, window_to=at)
+        slots.append(send_time(hour, answer, now=ENDS_AT).slots[0])
+    p, low, high = np.array([(slot.p, slot.low, slot.high) for slot in slots]).T
+    found = {}
+    is_hidden = oracle.world.recipients.is_machine_open[to]
+    for name, some in (("seen", ~is_hidden), ("hidden", is_hidden)):
+        found[f"p / truth, opens {name}"] = p[some].mean() / truth[some].mean()
+        held = (low <= truth) & (truth <= high)
+        found[f"held by the interval, opens {name}"] = held[some].mean()
+        found[f"rank correlation, opens {name}"] = spearmanr(p[some], truth[some]).statistic
+    return found
+
+
 def clicks_missed(log: Log, to, asks: list[Ask], answers: list[Prediction]) -> Mapping[str, float]:
     oracle = log.world.oracle
     numbers = np.array([int(c.content_id[-3:]) - 1 for c in asks[0].candidates])
@@ -229,6 +252,7 @@ def measured(seed: int, *, is_twisted: bool) -> dict[str, float]:
         return {
             "twisted": float(is_twisted),
             **hours_gained(log, to, asks, answers),
+            **levels_held(log, to, asks, answers),
             **clicks_missed(log, to, asks, answers),
             **churn(log, folder),
         }

@@ -149,7 +149,7 @@ def test_the_prior_is_a_legal_answer(spec):
 def test_inputs_are_unique_and_somebody_defines_them(spec):
     recipient, content = (view.names for view in VIEWS)
     known = {*recipient, *RHYTHM_NAMES, *(name for name, _ in AFFINITY_FEATURES)}
-    known |= {"has_zone", *(f"content_{name}" for name in content)}
+    known |= {"has_zone", "opens_are_hidden", *(f"content_{name}" for name in content)}
 
     assert len(set(spec.inputs)) == len(spec.inputs)
     assert set(spec.inputs) <= known

@@ -18,7 +18,7 @@ from training.errors import EstimatorRefusedError
 from training.export import PROOF_ROWS, on_thresholds, prove
 from training.graphs import trees_graph
 from training.rhythm import HOURS_PER_WEEK, Rhythm
-from training.send_chain import LEVEL_ENDS, SendChain
+from training.send_chain import FLAGS, SendChain, Side
 from training.send_graph import send_time_graph
 from training.send_link import SendLink, prior_link
 from training.spread import Spread
@@ -222,14 +222,17 @@ def chain(seed: int, *, cohorts: int, basis: str = "engagement") -> SendChain:
     shares = rng.dirichlet(np.ones(cohorts))
     offsets, offset_shares = (-8, 0, 5), rng.dirichlet(np.ones(3))
     rhythm = Rhythm(weeks, shares, 16.0, 60.0, 400.0, offsets, offset_shares)
-    half = rng.normal(size=(len(LEVEL) + 2, len(LEVEL) + 2))
-    link = SendLink(
-        -1.5, 0.8, rng.normal(size=len(LEVEL)), np.full(len(LEVEL), 0.01), "engagement",
-        half @ half.T / 500,
-    )  # fmt: skip
-    if basis == "activity":
-        link = prior_link(SEND_TIME.prior, len(LEVEL))
-    return SendChain(rhythm, rng.dirichlet(np.ones(24)), link, Spread(1.1, 10.0, -1.0, 1.0))
+    sides = []
+    for spread in (Spread(1.1, 10.0, -1.0, 1.0), Spread(0.7, 1e6, -2.0, 0.3)):
+        half = rng.normal(size=(len(LEVEL) + 2, len(LEVEL) + 2))
+        link = SendLink(
+            -1.5, 0.4 + rng.random(), rng.normal(size=len(LEVEL)),
+            np.full(len(LEVEL), 0.01), "engagement", half @ half.T / 500,
+        )  # fmt: skip
+        if basis == "activity":
+            link = prior_link(SEND_TIME.prior, len(LEVEL))
+        sides.append(Side(link, spread))
+    return SendChain(rhythm, rng.dirichlet(np.ones(24)), *sides)
 
 
 def weeks_of(n: int, seed: int) -> np.ndarray:
@@ -239,7 +242,7 @@ def weeks_of(n: int, seed: int) -> np.ndarray:
     level = np.array([0, 0.3, 3, 30, 300, 5_000])[np.arange(n) % 6] / HOURS_PER_WEEK
     rows[:, :HOURS_PER_WEEK] = rng.poisson(level[:, None], (n, HOURS_PER_WEEK)) * rng.random((n, 1))
     rows[:, HOURS_PER_WEEK:] = rng.gamma(0.5, 2.0, (n, len(SEND_TIME.inputs) - HOURS_PER_WEEK))
-    rows[:, LEVEL_ENDS] = rng.random(n) < 0.5
+    rows[:, FLAGS] = rng.random((n, 2)) < 0.5
     return rows
 
 
@@ -255,16 +258,22 @@ def test_the_send_time_chain_is_repeated(cohorts, basis):
     np.testing.assert_allclose(activity.sum(axis=1), 1.0, atol=1e-5)
 
 
+def doubled(link: SendLink) -> SendLink:
+    return replace(link, covariance=2 * link.covariance)
+
+
 @pytest.mark.parametrize(
     "change",
     [
         lambda c: replace(c, rhythm=replace(c.rhythm, by_slot=40.0)),
         lambda c: replace(c, rhythm=replace(c.rhythm, offsets=(-8, 0, 6))),
         lambda c: replace(c, aging=np.roll(c.aging, 1)),
-        lambda c: replace(c, link=replace(c.link, covariance=2 * c.link.covariance)),
-        lambda c: replace(c, spread=Spread(1.1, 30.0, -1.0, 1.0)),
+        lambda c: replace(c, seen=replace(c.seen, link=doubled(c.seen.link))),
+        lambda c: replace(c, hidden=replace(c.hidden, link=doubled(c.hidden.link))),
+        lambda c: replace(c, seen=replace(c.seen, spread=Spread(1.1, 30.0, -1.0, 1.0))),
+        lambda c: replace(c, seen=c.hidden, hidden=c.seen),
     ],
-    ids=["strength", "offset", "aging", "covariance", "spread"],
+    ids=["strength", "offset", "aging", "covariance", "hidden", "spread", "sides"],
 )
 def test_a_send_time_graph_of_another_chain_is_refused(change):
     made = chain(4, cohorts=3)

@@ -153,6 +153,8 @@ def test_the_same_seed_gives_the_same_rhythm():
     assert (one.by_hour, one.by_day, one.by_slot) == (two.by_hour, two.by_day, two.by_slot)
 
 
+ALL = range(len(LEVEL))
+
 # --- the link ---------------------------------------------------------------------------------
 
 
@@ -165,7 +167,7 @@ def test_more_attention_is_never_a_smaller_chance(seed, true_slope):
     attention, level = rng.gamma(2.0, 0.5, n) + 0.01, rng.random((n, len(LEVEL)))
     chance = 1 / (1 + np.exp(1.0 - true_slope * np.log(attention)))
     engaged = (rng.random(n) < chance).astype(float)
-    link = fit_link(attention, level, engaged, people=np.arange(n), prior=SPEC.prior)
+    link = fit_link(attention, level, engaged, people=np.arange(n), prior=SPEC.prior, read=ALL)
 
     assert 0 < link.slope <= MAX_SLOPE
     grid = np.tile(np.geomspace(1e-3, 20, 50), (3, 1))
@@ -179,7 +181,7 @@ def test_the_link_finds_a_slope_that_is_there():
     attention, level = rng.gamma(2.0, 0.5, 20_000) + 0.05, rng.random((20_000, len(LEVEL)))
     chance = 1 / (1 + np.exp(2.0 - 0.7 * np.log(attention)))
     engaged = (rng.random(20_000) < chance).astype(float)
-    link = fit_link(attention, level, engaged, people=np.arange(20_000), prior=SPEC.prior)
+    link = fit_link(attention, level, engaged, people=np.arange(20_000), prior=SPEC.prior, read=ALL)
 
     assert link.basis == "engagement"
     assert link.slope == pytest.approx(0.7, abs=0.1)
@@ -190,7 +192,34 @@ def test_too_few_mails_leave_the_prior_at_the_average_hour():
     rng = np.random.default_rng(2)
     n = MIN_SENDS - 1
     level = rng.random((n, len(LEVEL)))
-    link = fit_link(np.ones(n), level, np.ones(n), people=np.arange(n), prior=SPEC.prior)
+    link = fit_link(np.ones(n), level, np.ones(n), people=np.arange(n), prior=SPEC.prior, read=ALL)
     assert link.basis == "activity"
     p = link.predict(np.ones((1, 1)), np.zeros((1, len(LEVEL))))
     assert p[0, 0] == pytest.approx(SPEC.prior)
+
+
+def test_a_link_does_not_look_at_what_it_is_not_to_read():
+    """Though the others would tell it more; and those it reads are weighed as if alone."""
+    rng = np.random.default_rng(3)
+    n = 10_000
+    attention, level = rng.gamma(2.0, 0.5, n) + 0.05, rng.random((n, len(LEVEL)))
+    z = -1.0 + 2.0 * np.log(level[:, 0] + 0.01) + 0.8 * np.log(level[:, 2] + 0.01)
+    engaged = (rng.random(n) < 1 / (1 + np.exp(-z))).astype(float)
+    read = [1, 2]
+    link = fit_link(attention, level, engaged, people=np.arange(n), prior=SPEC.prior, read=read)
+    alone = fit_link(
+        attention, level[:, read], engaged, people=np.arange(n), prior=SPEC.prior, read=range(2)
+    )
+    blinded = level.copy()
+    blinded[:, [c for c in ALL if c not in read]] = 99.0
+
+    for asked in (level, blinded):
+        np.testing.assert_allclose(
+            link.predict(attention[:, None], asked),
+            alone.predict(attention[:, None], level[:, read]),
+        )
+        np.testing.assert_allclose(
+            link.variance(attention[:, None], asked),
+            alone.variance(attention[:, None], level[:, read]),
+        )
+    assert link.weights[2] == pytest.approx(0.7, abs=0.3)

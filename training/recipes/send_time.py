@@ -25,7 +25,7 @@ from training.errors import TooFewRowsError
 from training.export import prove
 from training.recipe import Order, Trained, shown_day
 from training.rhythm import Past, fit_rhythm, global_week
-from training.send_chain import LEVEL_ENDS, SendChain
+from training.send_chain import FLAGS, LEVEL_ENDS, SendChain
 from training.send_fit import fit_chain, past_of
 from training.send_graph import send_time_graph
 from training.splits import held_out, snapshots
@@ -72,9 +72,9 @@ def train(order: Order) -> Trained:
     order.step("export: proving the graph")
     rows = np.zeros((len(spine), len(SPEC.inputs)), np.float32)
     rows[:, :HOURS_PER_WEEK] = past.counts
-    drawn = np.random.default_rng(order.seed).random((len(spine), len(LEVEL)))
-    rows[:, HOURS_PER_WEEK:LEVEL_ENDS] = drawn
-    rows[:, LEVEL_ENDS] = past.is_local
+    drawn = np.random.default_rng(order.seed).random((len(spine), len(LEVEL) + 1))
+    rows[:, HOURS_PER_WEEK:LEVEL_ENDS] = drawn[:, :-1]
+    rows[:, FLAGS] = np.stack([past.is_local, drawn[:, -1] < 0.5], axis=1)
     exported = prove(SPEC, send_time_graph(chain), chain.answers, rows)
     order.step("measuring the exported graph")
     session = Session(exported.graph, SPEC)
@@ -111,7 +111,7 @@ def train(order: Order) -> Trained:
         baselines=found.baselines,
         parity=exported.parity,
         facts=_facts(chain, sends, window) | {"learning curve": curve.meaning},
-        notes=_notes(chain.link.basis),
+        notes=_notes(chain.seen.link.basis),
     )
     report = found.complete(report, order.data)
     pictures = {
@@ -128,7 +128,7 @@ def train(order: Order) -> Trained:
         "label": label,
         "default_hour": _best_hour(chain, is_local=True),
         "default_hour_utc": _best_hour(chain, is_local=False),
-        "basis": chain.link.basis,
+        "basis": chain.seen.link.basis,
     }
     parameters = {
         "cohorts": len(rhythm.shares),
@@ -136,8 +136,8 @@ def train(order: Order) -> Trained:
         "by_day": rhythm.by_day,
         "by_slot": rhythm.by_slot,
         "offsets": len(rhythm.offsets),
-        "link_slope": round(chain.link.slope, 4),
-        "link_basis": chain.link.basis,
+        "link_slope": round(chain.seen.link.slope, 4),
+        "link_basis": chain.seen.link.basis,
         "window_days": window,
         "seed": order.seed,
     }
@@ -230,7 +230,7 @@ def _weeks_by_clock(past: Past, train: NDArray[np.bool_]) -> Floats:
 
 
 def _facts(chain: SendChain, sends: int, window: float) -> dict[str, str]:
-    rhythm, link, differ = chain.rhythm, chain.link, chain.spread
+    rhythm, link, differ = chain.rhythm, chain.seen.link, chain.seen.spread
     half = np.searchsorted(np.cumsum(chain.aging), 0.5) + 1
     return {
         "cohorts": str(len(rhythm.shares)),
@@ -241,7 +241,8 @@ def _facts(chain: SendChain, sends: int, window: float) -> dict[str, str]:
         "strengths": f"hour {rhythm.by_hour:g}, day {rhythm.by_day:g}, slot {rhythm.by_slot:g}",
         "label window": f"{window:g} days",
         "sends behind the link": str(sends),
-        "link": f"{link.basis}, slope {link.slope:.2f}",
+        "link": f"{link.basis}, slope {link.slope:.2f}; "
+        f"{chain.hidden.link.slope:.2f} where opens are hidden",
         "half of a day's visibility": f"in the first {half} hours",
         "between people": f"{differ.level:.2f} in log odds, half of the variance at "
         f"{differ.halved_at:.0f} active hours",
