@@ -10,7 +10,8 @@ commit where none is given, so nobody can tune to them.
 * send time: of the opens within 24 h that the best hour for each person adds to the best fixed
   hour, the share that the model's hours get; over a Tuesday and a Saturday after the log;
 * churn: AUC and ECE on the people at risk, the oracle's (its ECE is what chance alone makes of so
-  few people), and those of a model for which every open and click is a person's (`raw`);
+  few people), those of the best reader of the log (`observer`), who knows the world's parameters
+  but not how anybody is, and those of a model for which every open and click is a person's (`raw`);
 * content: the share of the clicks missed by sending everybody the most clicked candidate that the
   model's order misses as well.
 """
@@ -51,6 +52,7 @@ from serving.asks import Ask, Champions, Loaded, Prediction
 from serving.fallback import FallbackReason
 from serving.policy import send_time
 from serving.scorer import Known, predict
+from tests.benchmarks.observer import p_silent
 from training import labels
 from training.dataset import PointInTime
 from training.export import export
@@ -210,6 +212,8 @@ def churn(log: Log, folder: Path) -> Mapping[str, float]:
     ceiling = log.world.oracle.p_silent(to, at=at, days=HORIZON_DAYS, seed=1)
     found = {"silent": y.mean(), "at risk": len(keys)}
     found |= {"oracle AUC": auc(y, ceiling), "oracle ECE": ece(y, ceiling)}
+    told = p_silent(log.world, log.events, to, at=at, days=HORIZON_DAYS, seed=1)
+    found |= {"reader AUC": auc(y, told), "reader ECE": ece(y, told)}
     raw = log.events.with_columns(actor=pl.lit("human"), actor_reasons=pl.lit("[]")).filter(
         pl.col("type") != "relabelled"
     )
