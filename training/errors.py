@@ -1,5 +1,7 @@
 """What can go wrong with a training; each error says what to do."""
 
+_MORE_EVENTS = "ingest more events, the service answers with its fallback until then"
+
 
 class TrainingError(Exception):
     """Base of the errors that training raises."""
@@ -19,9 +21,10 @@ class LabelsImmatureError(TrainingError):
 class TooFewRowsError(TrainingError):
     """Too few labelled rows, or all of one class; `found` says how many."""
 
-    def __init__(self, model: str, *, rows: int, need: int, what: str) -> None:
+    def __init__(
+        self, model: str, *, rows: int, need: int, what: str, remedy: str = _MORE_EVENTS
+    ) -> None:
         self.found = f"{rows} {what}, at least {need} are needed"
-        remedy = "ingest more events, the service answers with its fallback until then"
         super().__init__(f"{model}: {self.found}; {remedy}")
 
 
