@@ -53,6 +53,8 @@ def _methods(report: Report) -> list[str]:
 
 def _missed(report: Report) -> list[str]:
     """By how much each baseline is missed and each slice fails."""
+    if not report.row.measures:
+        return ["* Nothing was measured; more history will tell."]
     lines = []
     for row in report.baselines:
         gain = row.gain

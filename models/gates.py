@@ -172,7 +172,7 @@ def _champion(report: Report, route: Route, limits: Limits) -> Gate:
 def _baseline(report: Report, limits: Limits) -> Gate:
     row = report.best_baseline
     if row is None:
-        return Gate("baseline", passed=False, said="none was measured; retrain")
+        return Gate("baseline", passed=False, said="none was measured; retrain on more history")
     return _bound("baseline", row, limits.baseline_margin, limits.alpha_better)
 
 
@@ -196,7 +196,9 @@ def _calibration(report: Report, limits: Limits) -> list[Gate]:
         return []
     found = report.calibration
     if found is None:
-        return [Gate("calibration", passed=False, said="it was not measured; retrain")]
+        return [
+            Gate("calibration", passed=False, said="it was not measured; retrain on more history")
+        ]
     shift, slope, ece = found.shift, found.slope, report.row.measures["ECE"]
     reach = max(abs(shift.low), abs(shift.high))
     most = limits.max_ece + 2 * ece.se

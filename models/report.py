@@ -139,8 +139,17 @@ class Report:
         return [row.method for row in self.baselines if not row.is_beaten]
 
     @property
+    def in_short(self) -> str:
+        """The verdict in a word or three."""
+        if not self.row.measures:
+            return "not measured"
+        return "not all beaten" if self.not_beaten else "beats all"
+
+    @property
     def verdict(self) -> str:
         """One line for a table of versions."""
+        if not self.row.measures:
+            return f"{self.row.method}, not measured"
         best = next(iter(self.row.measures.items()))
         text = f"{best[0]} {best[1].value:.4f}"
         if self.not_beaten:

@@ -8,7 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.console import OUT, errors_shown, steps_shown
-from pipelines.policy_commands import interval_text, refuse_unfit
+from pipelines.policy_commands import interval_text
+from pipelines.tables import read_table, refuse_unfit
 
 if TYPE_CHECKING:
     from models.report import Measured
@@ -80,21 +81,10 @@ def read_trial(file: Path) -> "Trial":
     """
     import polars as pl
 
-    from features.errors import FileUnusableError
     from training.arms_trial import KEYS, OUTCOME, PROPENSITY, trial_of
 
     needed = (*KEYS, OUTCOME)
-    remedy = f"write Parquet or CSV with the columns {', '.join(needed)}"
-    try:
-        if file.suffix == ".parquet":
-            rows = pl.read_parquet(file)
-        else:
-            rows = pl.read_csv(file, infer_schema_length=None)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise FileUnusableError(str(file), str(error), remedy) from error
-    missing = [name for name in needed if name not in rows.columns]
-    if missing:
-        raise FileUnusableError(str(file), f"there is no column {missing[0]}", remedy)
+    rows = read_table(file, needed)
     rows = rows.with_columns(pl.col(pl.Boolean).cast(pl.Int8))
     for name in (*needed, PROPENSITY):
         if name in rows.columns:

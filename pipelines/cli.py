@@ -34,6 +34,7 @@ from pipelines.run_commands import (
 )
 from pipelines.settings import Settings
 from pipelines.summary import table_of
+from pipelines.text_commands import choose_text_command
 
 app = typer.Typer(
     name="opportune",
@@ -136,6 +137,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "relabel": relabel_command,
     "evaluate-policy": evaluate_policy_command,
     "choose-arm": choose_arm_command,
+    "choose-text": choose_text_command,
     "check": check_command,
     "serve": serve_command,
     "ui": ui_command,

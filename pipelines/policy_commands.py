@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.console import OUT, errors_shown
+from pipelines.tables import refuse_unfit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,25 +144,6 @@ def verdict_text(verdict: "Verdict") -> str:
     if verdict.more_rows:
         lines.append(f"  about {verdict.more_rows:,} more rows of this kind are needed")
     return "\n".join(lines)
-
-
-def refuse_unfit(file: Path, column: "pl.Series", *, is_number: bool) -> None:
-    """Refuse a column that is no number where it must be one, is nested or has gaps.
-
-    Raises:
-        FileUnusableError: Names the column, and the first row that is empty.
-    """
-    from features.errors import FileUnusableError
-
-    if is_number and not column.dtype.is_numeric():
-        problem = f"column {column.name} is {column.dtype}, not a number"
-        raise FileUnusableError(str(file), problem, "write it as a floating-point column")
-    if column.dtype.is_nested():
-        problem = f"column {column.name} is {column.dtype}"
-        raise FileUnusableError(str(file), problem, "write one plain value a row")
-    if column.null_count():
-        problem = f"column {column.name} is empty in row {column.is_null().arg_max()}"
-        raise FileUnusableError(str(file), problem, "leave out rows that are not complete")
 
 
 def _codes(column: "pl.Series") -> "NDArray[np.int64]":

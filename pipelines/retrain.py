@@ -75,7 +75,7 @@ def retrain(name: str, *, order: Order, registry: MlflowRegistry) -> Candidate:
         tags = {
             "fingerprint": bundle.manifest.fingerprint,
             "as_of": bundle.manifest.as_of,
-            "verdict": "beats all" if not trained.report.not_beaten else "not all beaten",
+            "verdict": trained.report.in_short,
         }
         entry = Entry(trained.report, dict(trained.parameters), dict(trained.pictures), tags)
         version = registry.add(spec, bundle.folder, entry)

@@ -69,6 +69,9 @@ def of_nodes(g: "Nodes", spec: ModelSpec) -> bytes:
 class Nodes:
     """Collects nodes and constants and names their outputs."""
 
+    FLOAT: Final = TensorProto.FLOAT
+    DOUBLE: Final = TensorProto.DOUBLE
+
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
@@ -81,14 +84,15 @@ class Nodes:
 
     def constant(self, value: NDArray[Any]) -> str:
         """Store an array; floats become float32."""
-        kept = value.astype(np.float32) if value.dtype.kind == "f" else value
-        name = f"constant_{len(self.constants)}_of_ours"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(kept), name))
-        return name
+        return self._kept(value.astype(np.float32) if value.dtype.kind == "f" else value)
 
     def number(self, value: float) -> str:
         """Store one float32."""
         return self.constant(np.array(value, dtype=np.float64))
+
+    def double(self, value: float) -> str:
+        """Store one float64."""
+        return self._kept(np.array(value, dtype=np.float64))
 
     def columns(self, rows: str, start: int, stop: int) -> str:
         """Some columns of the input."""
@@ -125,6 +129,11 @@ class Nodes:
         weight = self.number(strength)
         top = self.node("Add", own, self.node("Mul", prior, weight))
         return self.node("Div", top, self.node("Add", n, weight), output=output)
+
+    def _kept(self, value: NDArray[Any]) -> str:
+        name = f"constant_{len(self.constants)}_of_ours"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
 
 
 def _floats(name: str, width: int) -> Any:

@@ -20,6 +20,12 @@ def held_out(keys: Sequence[str], *, share: float, salt: str) -> NDArray[np.bool
     return np.array([_unit(key, salt) < share for key in keys], dtype=bool)
 
 
+def dealt(keys: Sequence[str], *, into: int, salt: str) -> list[NDArray[np.bool_]]:
+    """Every recipient in one of so many parts, whatever the order; each of shape (n,)."""
+    units = np.array([_unit(key, salt) for key in keys])
+    return [(units * into).astype(int) == part for part in range(into)]
+
+
 def _unit(key: str, salt: str) -> float:
     digest = hashlib.blake2b(f"{salt}\x1f{key}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") / 2**64

@@ -59,17 +59,28 @@ def fit_text_choice(
         weight: How sure that is, such as |z| of the difference; shape (n,).
 
     Raises:
-        TooFewRowsError: Fewer than 100 comparisons, or the first always did better, or never.
+        TooFewRowsError: Fewer than 100 comparisons, or the first always did better, or never, or
+            hardly a word comes again.
     """
+    remedy = "add comparisons of other texts"
     if len(first) < MIN_COMPARISONS or len(set(has_won.tolist())) < 2:
         what = f"comparisons, {int(has_won.sum())} won by the first"
-        raise TooFewRowsError("text", rows=len(first), need=MIN_COMPARISONS, what=what)
+        raise TooFewRowsError(
+            "text", rows=len(first), need=MIN_COMPARISONS, what=what, remedy=remedy
+        )
     words = TfidfVectorizer(ngram_range=(1, 2), min_df=3, sublinear_tf=True)
     letters = TfidfVectorizer(
         analyzer="char_wb", ngram_range=(2, 5), min_df=5, sublinear_tf=True, max_features=60_000
     )
     space = FeatureUnion([("words", words), ("letters", letters)])
-    space.fit(sorted({*first, *second}))
+    texts = sorted({*first, *second})
+    try:
+        space.fit(texts)
+    except ValueError as error:  # no word is left
+        what = "different texts, hardly a word of which comes again"
+        raise TooFewRowsError(
+            "text", rows=len(texts), need=MIN_COMPARISONS, what=what, remedy=remedy
+        ) from error
     difference = space.transform(first) - space.transform(second)
     model = LogisticRegression(C=_RIDGE, fit_intercept=False, max_iter=300)
     model.fit(difference, has_won, sample_weight=weight)

@@ -84,6 +84,7 @@ class Mapping(Spec):
     message_key: Text | None = None
     content_id: Text | None = None
     topics: Topics | None = None
+    text: Text | None = None
     url: Text | None = None
     value: Number | None = None
     currency: Text | None = None

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from features.errors import EventRejectedError, RejectReason
+from features.events.words import topics_of
 
 SCHEMA_VERSION: Final = 1
 SECOND_US: Final = 1_000_000
@@ -107,7 +108,8 @@ TYPES: Final = {kind.value: kind for kind in EventType}
 ACTORS: Final = {actor.value: actor for actor in Actor}
 _TEXTS: Final = ("send_id", "message_key", "content_id", "url", "currency", "device", "provider")
 _CHANNELS: Final = frozenset({"", "email", "web", "app"})
-FIELDS: Final = frozenset(Event._fields)
+TEXT: Final = "text"  # gives the topics where none are given, and is kept nowhere
+FIELDS: Final = frozenset((*Event._fields, TEXT))
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -115,7 +117,8 @@ def parse_event(raw: Mapping[str, Any], *, received_at: int) -> Event:
     """Check one event and give it its types.
 
     Args:
-        raw: The fields of `Event` by name. Times are ISO 8601 text (naive means UTC) or
+        raw: The fields of `Event` by name, and maybe `text`, which gives the topics where there
+            are none. Times are ISO 8601 text (naive means UTC) or
             seconds since 1970; `received_at` may be absent and is then the argument.
         received_at: When we learnt it, in microseconds; an event may not lie more than
             five minutes after it.
@@ -175,7 +178,7 @@ def parse_event(raw: Mapping[str, Any], *, received_at: int) -> Event:
         send_id,
         message_key,
         content_id,
-        _texts(topics, "topics") if topics else (),
+        _texts(topics, "topics") if topics else _topics(given(TEXT)),
         url,
         _number(given("value"), "value"),
         currency,
@@ -244,6 +247,10 @@ def _texts(value: Any, name: str) -> tuple[str, ...]:
     if not _are_sound(value, MAX_KEY_CHARS):
         value = [_text(item, name, MAX_KEY_CHARS) for item in value]
     return tuple(dict.fromkeys(value))
+
+
+def _topics(text: Any) -> tuple[str, ...]:
+    return topics_of(_text(text, TEXT, MAX_TEXT_CHARS)) if text else ()
 
 
 def _are_sound(values: Iterable[Any], limit: int) -> bool:

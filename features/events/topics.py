@@ -1,16 +1,14 @@
 """Topics of an imported row: the words of a text, or the entries of a list."""
 
-import re
 from functools import lru_cache
-from typing import Annotated, Final, Self
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from features.events.cells import text_of, texts_of
 from features.events.schema import MAX_TOPICS
 from features.events.sources import Reader, Spec, exactly_one, short_column
-
-_LETTERS: Final = re.compile(r"[^\W\d_]+")
+from features.events.words import words_of
 
 
 class Words(Spec):
@@ -27,9 +25,7 @@ class Words(Spec):
         ('set', 'lights')
         """
         stop = {word.lower() for word in self.stop_words}
-        words = dict.fromkeys(_LETTERS.findall(text.lower()))
-        kept = (word for word in words if len(word) >= self.min_length and word not in stop)
-        return tuple(kept)[: self.max]
+        return words_of(text, shortest=self.min_length, most=self.max, stop=stop)
 
 
 class TopicsSource(Spec):
@@ -57,8 +53,8 @@ class TopicsSource(Spec):
             constant = tuple(self.constant or ())
             return lambda _row, _number: constant
         if self.words is not None:
-            words_of = lru_cache(maxsize=65_536)(self.words.of)
-            return lambda row, _: words_of(text_of(row.get(column), field))
+            topics_in = lru_cache(maxsize=65_536)(self.words.of)
+            return lambda row, _: topics_in(text_of(row.get(column), field))
         separator = self.separator
         return lambda row, _: texts_of(row.get(column), field, separator=separator)
 

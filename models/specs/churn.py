@@ -4,6 +4,7 @@ Beside it the chances that the next mail is answered by an opt-out.
 """
 
 from enum import StrEnum
+from typing import Final
 
 from features.definitions.recipient import VIEW
 from features.kinds import FOREVER, Decayed, Feature, Rate, Tenure
@@ -21,6 +22,9 @@ def _ages_well(feature: Feature) -> bool:
             return True
 
 
+# For the fallback of short logs alone: BG/NBD and logistic RFM go by the whole past.
+HISTORY: Final = ("active_total", "days_since_first_active", "spent_total")
+
 UNSUBSCRIBE, COMPLAINT = "p_unsubscribe", "p_complaint"
 # Without a model: what mails get on average (Mailchimp 2019, Omeda 2023).
 RISKS = {UNSUBSCRIBE: 0.002, COMPLAINT: 0.0002}
@@ -28,7 +32,7 @@ RISKS = {UNSUBSCRIBE: 0.002, COMPLAINT: 0.0002}
 SPEC = ModelSpec(
     name="churn",
     entity="recipient",
-    inputs=tuple(feature.name for feature in VIEW.features if _ages_well(feature)),
+    inputs=(*(feature.name for feature in VIEW.features if _ages_well(feature)), *HISTORY),
     outputs=(
         Output("p_churn", unit="probability"),
         Output(UNSUBSCRIBE, unit="probability per mail"),
@@ -55,7 +59,10 @@ _PREFIXES = {
         "active_overdue",
         *(f"days_since_{w}" for w in ("active", "session", "opened", "clicked")),
     ),
-    Theme.ENGAGEMENT: ("opened_", "clicked_", "active_", "session_", "mean_days_between_active"),
+    Theme.ENGAGEMENT: (
+        *("opened_", "clicked_", "active_", "session_", "mean_days_between_active"),
+        "days_since_first_active",
+    ),
     Theme.MAIL_PRESSURE: ("sent_", "delivered_", "bounced_", "days_since_delivered"),
     Theme.READING: (
         "mobile_",

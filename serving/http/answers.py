@@ -4,6 +4,7 @@ from datetime import UTC
 
 from features.candidates import Candidate
 from features.events.schema import SECOND_US
+from features.events.words import topics_of
 from models.specs.churn import COMPLAINT, UNSUBSCRIBE
 from serving import policy
 from serving.asks import Ask, Champions, Prediction
@@ -39,7 +40,8 @@ def ask_of(body: ScoreRequest) -> Ask:
         previous_band=body.previous_band or "",
         explain=body.explain,
         candidates=tuple(
-            Candidate(item.content_id, tuple(item.topics)) for item in body.candidates
+            Candidate(item.content_id, tuple(item.topics) or topics_of(item.text))
+            for item in body.candidates
         ),
         explore=body.explore,
     )

@@ -6,7 +6,13 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic import model_validator as model_check
 
-from features.events.schema import MAX_KEY_CHARS, MAX_TOPICS, SECOND_US, zone_of
+from features.events.schema import (
+    MAX_KEY_CHARS,
+    MAX_TEXT_CHARS,
+    MAX_TOPICS,
+    SECOND_US,
+    zone_of,
+)
 from models.specs.churn import Theme
 from serving.fallback import FallbackReason
 from serving.policy import Band, Binding, ReasonCode, ZoneSource
@@ -32,6 +38,11 @@ class CandidateIn(Strict):
     content_id: Key = Field(description="The item, as in events.", examples=["item-001"])
     topics: list[Text] = Field(
         default_factory=list, max_length=MAX_TOPICS, description="What it is about."
+    )
+    text: str = Field(
+        "",
+        max_length=MAX_TEXT_CHARS,
+        description="Its name or subject line: gives the topics where there are none.",
     )
 
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.training import cdnow, upworthy
+from training.text_trial import put_right
 
 DATA: Final = Path(os.environ.get("OPPORTUNE_BENCH_DATA", "../shared/data"))
 PARAMETERS: Final = ("r", "alpha", "a", "b")
@@ -44,11 +45,11 @@ def show_cdnow(console: Console) -> None:
 
 
 def show_headlines(console: Console) -> None:
-    pairs, lead = upworthy.leads(upworthy.headline_pairs(DATA / "upworthy"))
+    pairs, lead = upworthy.methods(upworthy.headline_pairs(DATA / "upworthy"))
     table = Table("pairs", "n", *lead, title="headlines, share of pairs put right")
     told = upworthy.told_apart(pairs, lead)
     for name, (some, its) in {"told apart at 5 %": told, "all": (pairs, lead)}.items():
-        shares = upworthy.accuracy(some, its).values()
+        shares = put_right(some, its).values()
         table.add_row(name, f"{len(some.z):,}", *map(str, shares))
     console.print(table)
 

@@ -22,13 +22,13 @@ from features.feast_store import FeastStore
 from models.report import Row
 from models.specs.churn import SPEC
 from training import comparison, labels
-from training.baselines import base_rate, logistic, recalibrated, recency_curve
+from training.baselines import base_rate, recalibrated, recency_curve, rfm_curve
 from training.bgnbd import BgNbd, fit_bgnbd
+from training.churn_labels import for_trees
 from training.dataset import PointInTime
 from training.opt_outs import usual
 from training.pointwise import Labelled, Leaves, fit_pointwise
 from training.recipe import Order
-from training.recipes.churn import RFM
 from training.splits import held_out
 
 PAPER: Final = BgNbd(r=0.243, alpha=4.414, a=0.793, b=2.426)
@@ -93,10 +93,7 @@ def foretold(events: list[Event], scratch: Path, *, seed: int = 7) -> tuple[Row,
         y = labels.churned(spine, bought, left, horizon_us=WEEKS * 7 * DAY_US)
         known = log.scan().filter(pl.col("occurred_at") < SPLIT_AT)
         order = Order(PointInTime(known, feast), SPLIT_AT, events[0].occurred_at, seed=seed)
-        names = list(dict.fromkeys([*SPEC.inputs, *RFM]))
-        frame = order.data.recipient(spine, names)
-    rows = np.ascontiguousarray(frame[:, : len(SPEC.inputs)])
-    table = dict(zip(names, frame.T.astype(np.float64), strict=True))
+        rows = order.data.recipient(spine, SPEC.inputs)
     silence = np.clip(past.fit().p_silent(WEEKS, past.repeats, past.newest, past.age), 0.002, 0.998)
     found = {
         name: np.empty(len(y))
@@ -105,18 +102,17 @@ def foretold(events: list[Event], scratch: Path, *, seed: int = 7) -> tuple[Row,
             "logistic RFM",
         )
     }  # fmt: skip
-    rfm = np.stack([np.log1p(table[name]) for name in RFM], axis=1)
+    days = rows[:, SPEC.inputs.index("days_since_active")].astype(np.float64)
     for fold in folds_of(people):
         at = np.full(len(y), SPLIT_AT, np.int64)
-        data = Labelled(rows, y, people, at, fold, np.zeros(len(y), np.bool_))
-        days = table["days_since_active"]
+        data = Labelled(for_trees(rows), y, people, at, fold, np.zeros(len(y), np.bool_))
         answers = (
             fit_pointwise(SPEC, order, data, leaves=Leaves(50), beside=usual()).p,
             base_rate(y[~fold], int(fold.sum())),
             recency_curve(days[~fold], y[~fold], days[fold]),
             silence[fold],
             recalibrated(silence, y, ~fold),
-            logistic(rfm[~fold], y[~fold], rfm[fold]),
+            rfm_curve(rows[~fold], y[~fold]).predict(rows[fold]),
         )
         for column, answer in zip(found.values(), answers, strict=True):
             column[fold] = answer

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from tests.training.upworthy import accuracy, headline_pairs, leads, told_apart
+from tests.training.upworthy import headline_pairs, methods, told_apart
 from training.errors import TooFewRowsError
 from training.text import fit_text_choice, grouped
+from training.text_trial import BY_LENGTH, BY_WORDS, put_right
 
 WORDS = [f"word{n}" for n in range(20)]
 
@@ -59,11 +60,11 @@ def test_comparisons_of_two_groups_share_neither_a_text_nor_a_test():
 
 @pytest.mark.shared
 def test_headlines_of_tests_never_seen_are_told_apart(shared_data):
-    held, lead = leads(headline_pairs(shared_data / "upworthy"), range(1))
-    told = accuracy(*told_apart(held, lead))
-    mine, longer = told["TF-IDF of words and letters"], told["the longer one"]
+    held, lead = methods(headline_pairs(shared_data / "upworthy"), range(1))
+    told = put_right(*told_apart(held, lead))
+    mine, longer = told[BY_WORDS], told[BY_LENGTH]
     assert mine.value >= 0.62
     assert mine.low > max(longer.value, told["random"].value)
     assert told["random"].low < 0.5 < told["random"].high
-    everything = accuracy(held, lead)["TF-IDF of words and letters"]
+    everything = put_right(held, lead)[BY_WORDS]
     assert 0.5 < everything.low < everything.value < mine.value

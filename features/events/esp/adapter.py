@@ -75,6 +75,7 @@ class Told:
         kind: None for a type that means nothing to us; it is kept aside, not lost.
         occurred_at: Seconds or ISO text, as the schema takes it.
         address: Where no opaque key was given; becomes a keyed hash.
+        text: A subject line or an item's name, for topics where the sender gave none.
         is_proven: Whether the signature covers this very event.
     """
 
@@ -86,6 +87,7 @@ class Told:
     message_key: str = ""
     send_id: str = ""
     url: str = ""
+    text: str = ""
     actor: Actor | None = None
     reasons: tuple[str, ...] = ()
     user_agent: str = ""
@@ -148,6 +150,7 @@ def raw_event(told: Told, provider: str, secret: str) -> dict[str, Any]:
         "send_id": clean(given.get("send_id") or told.send_id),
         "content_id": clean(given.get("content_id", "")),
         "topics": [clean(topic) for topic in topics] if isinstance(topics, list) else topics,
+        "text": told.text[:MAX_TEXT_CHARS].replace("\x00", ""),
         "url": cut(told.url),
         "channel": "email",
         "device": cut(told.user_agent),

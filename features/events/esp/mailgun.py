@@ -80,6 +80,7 @@ class Mailgun:
             message_key=text(headers.get("message-id")),
             send_id=_campaign(campaigns),
             url=text(data.get("url")),
+            text=text(headers.get("subject")),
             actor=actor,
             reasons=reasons,
             user_agent=text(client.get("user-agent")),

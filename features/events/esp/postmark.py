@@ -55,6 +55,7 @@ class Postmark:
                 message_key=text(item.get("MessageID")),
                 send_id=text(item.get("Tag")),
                 url=text(item.get("OriginalLink")),
+                text=text(item.get("Subject")),
                 actor=actor,
                 reasons=reasons,
                 user_agent=agent,

@@ -41,6 +41,7 @@ _KINDS: Final = {
     "Order Completed": E.PURCHASED,
     "Signed Up": E.SIGNED_UP,
 }
+_OF_A_PRODUCT: Final = frozenset({E.PRODUCT_VIEWED, E.CART_ADDED, E.CART_REMOVED})
 
 
 class Segment:
@@ -92,6 +93,7 @@ def _told(item: dict[str, Any], *, is_proven: bool) -> Told:
         message_key=text(properties.get("email_id")),
         send_id=text(properties.get("campaign_id")),
         url=text(properties.get("link_url") or properties.get("url")),
+        text=text(properties.get("name" if kind in _OF_A_PRODUCT else "email_subject")),
         actor=actor,
         reasons=reasons,
         user_agent=agent,

@@ -106,6 +106,7 @@ class Ses:
                 message_key=text(mail.get("messageId")),
                 send_id=text(tags.get("ses:configuration-set")),
                 url=text(detail.get("link")),
+                text=text(mapping(mail.get("commonHeaders")).get("subject")),
                 actor=actor,
                 reasons=reasons,
                 user_agent=agent,

@@ -79,6 +79,7 @@ def _told(event: dict[str, Any]) -> Told:
         message_key=text(event.get("message_id")),
         send_id=text(event.get("campaign_id")),
         url=text(event.get("target_link_url")),
+        text=text(event.get("subject")),
         actor=actor,
         reasons=reasons,
         user_agent=agent,

@@ -275,6 +275,26 @@ def test_the_senders_own_metadata_names_the_person_and_the_mail(esp, keys, provi
         assert event.topics == ("shoes", "news")
 
 
+SUBJECTED = {
+    "mailgun": "opened", "postmark": "bounce", "sparkpost": "click", "segment": "clicked",
+    "ses": "open",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("provider", "name"), SUBJECTED.items())
+def test_the_subject_gives_the_topics_where_the_sender_gave_none(esp, keys, provider, name):
+    subject = "Boots for ana@example.com, hiking " + "!" * 3_000
+    written = json.dumps(esp.payload(provider, name)).replace('"News"', json.dumps(subject))
+    body = json.loads(written)
+    if provider == "ses":  # of those who ask for headers in the events
+        body["mail"]["commonHeaders"] = {"subject": subject}
+    event = one(esp, keys, provider, body)
+    assert event.topics == ("boots", "hiking")
+    assert "!!!" not in everything(event)
+    tagged = esp.with_metadata(provider, body, {"topics": "shoes"})
+    assert one(esp, keys, provider, tagged).topics == ("shoes",)
+
+
 @pytest.mark.parametrize("provider", ADAPTERS)
 def test_an_address_given_as_the_opaque_key_is_refused(esp, keys, provider):
     body = esp.with_metadata(
