@@ -83,6 +83,13 @@ class ServingSettings(DataSettings):
     max_body_bytes: int = Field(
         4 * 1024 * 1024, description="A larger request body is refused with 413.", gt=0
     )
+    deadline_ms: float = Field(
+        150.0,
+        description="Milliseconds within which a score is answered, by the priors if need be; a "
+        "batch has 2 more for each item. Callers lower it with `X-Deadline-Ms`.",
+        gt=0,
+        le=60_000,
+    )
     epsilon: float = Field(
         0.05,
         description="Share of mails whose first item is drawn, the cold ones preferred; 0 never.",

@@ -7,6 +7,7 @@ from features.events.schema import SECOND_US
 from models.specs.churn import COMPLAINT, UNSUBSCRIBE
 from serving import policy
 from serving.asks import Ask, Champions, Prediction
+from serving.decider import Scored
 from serving.explanation import explained
 from serving.fallback import FallbackReason, worst
 from serving.http.schemas import (
@@ -77,10 +78,9 @@ def age_s(prediction: Prediction, now: int) -> int:
     return int(max(now - prediction.newest_at, 0) // SECOND_US) if prediction.newest_at else -1
 
 
-def answer_of(
-    ask: Ask, prediction: Prediction, champions: Champions, *, now: int, epsilon: float
-) -> ScoreAnswer:
+def answer_of(ask: Ask, scored: Scored, *, now: int, epsilon: float) -> ScoreAnswer:
     """The complete answer for one ask; a dry run is answered by the policy that never explores."""
+    prediction, champions = scored.prediction, scored.champions
     epsilon = epsilon if ask.explore else 0.0
     chosen = policy.send_time(ask, prediction, now=now)
     ranked = policy.ranking(ask, prediction, epsilon=epsilon)

@@ -13,17 +13,19 @@ from features.errors import StateUnreadableError, StoreUnavailableError
 from features.events.esp.adapter import Credentials
 from features.events.log import EventLog
 from features.events.quarantine import Quarantine
-from features.online import open_store
+from features.online import open_reader, open_store
 from features.stream import Stream
 from models.registry import ModelFolder
 from serving.clock import Clock, system_clock
 from serving.decider import Decider
 from serving.follower import Follower
+from serving.guard import STORE, GuardedStore
 from serving.http.access import Access, describe_access, route_class
 from serving.http.envelope import Envelope
 from serving.http.inspect import inspect_router
 from serving.http.limits import Limits
 from serving.http.metrics import Metrics
+from serving.http.patience import Patience
 from serving.http.problems import ProblemError, response_of
 from serving.http.routes import Parts, router_of
 from serving.http.schemas import BatchRequest, EventsRequest, ScoreRequest
@@ -49,8 +51,20 @@ def create_app(
     loader = Loader(folder, follow=follow, refused=metrics.count_refused)
     log = EventLog(settings.events_dir)
     store = open_store(settings.online_address)
+    reader = open_reader(settings.online_address)
     stream = Stream(log, store)
-    parts = Parts(Decider(store, loader), loader, log, stream, metrics, clock, settings.epsilon)
+    states = GuardedStore(reader, opened=lambda: metrics.count_opened(STORE))
+    parts = Parts(
+        decider=Decider(states, loader),
+        loader=loader,
+        log=log,
+        stream=stream,
+        metrics=metrics,
+        clock=clock,
+        epsilon=settings.epsilon,
+        patience=Patience(settings.deadline_ms / 1_000, metrics),
+        store=states,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -67,6 +81,8 @@ def create_app(
         gc.unfreeze()
         loader.stop()
         log.close()
+        states.close()
+        reader.close()
         store.close()
 
     app = FastAPI(

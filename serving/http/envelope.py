@@ -9,6 +9,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.http.arrival import note_arrival
 from serving.http.problems import ProblemError, response_of
 from serving.http.request_id import REQUEST_ID, id_of
 
@@ -31,6 +32,7 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        note_arrival(scope)
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         request_id = id_of(given)
         REQUEST_ID.set(request_id)

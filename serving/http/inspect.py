@@ -62,8 +62,8 @@ def inspect_router(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
 def _recipient(parts: Parts, key: str) -> RecipientAnswer:
     now = parts.clock()
     ask = Ask(key, explain=True, explore=False)
-    scored = parts.decider.score([ask], now=now)
-    (prediction,) = scored.predictions
+    (scored,) = parts.decider.score([ask], now=now)
+    prediction = scored.prediction
     events = _events(parts, key)
     if not events and not prediction.newest_at:
         raise ProblemError(

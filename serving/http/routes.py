@@ -22,13 +22,15 @@ from features.events.intake import Intake
 from features.events.log import EventLog
 from features.events.schema import Event, parse_event
 from features.stream import Stream
-from serving.asks import Ask, Champions, Prediction
+from serving.asks import Ask
 from serving.clock import Clock
+from serving.deadline import Deadline
 from serving.decider import Decider, Scored
-from serving.fallback import FallbackReason
-from serving.http.access import is_rate_limited
+from serving.fallback import FallbackReason as Why
+from serving.guard import STORE, GuardedStore
 from serving.http.answers import answer_of, ask_of, models_of
 from serving.http.metrics import Metrics
+from serving.http.patience import Patience
 from serving.http.problems import MADE_UP, ProblemError, mistakes
 from serving.http.schemas import (
     BatchAnswer,
@@ -41,6 +43,7 @@ from serving.http.schemas import (
     ReadyAnswer,
     ScoreAnswer,
     ScoreRequest,
+    StoreOut,
 )
 from serving.loader import Loader
 
@@ -61,6 +64,8 @@ class Parts:
     metrics: Metrics
     clock: Clock
     epsilon: float
+    patience: Patience
+    store: GuardedStore
 
 
 def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
@@ -74,14 +79,17 @@ def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
     async def score(request: Request) -> Response:
         """When to send, whether to hold back and what to put in, for one recipient."""
         ask = ask_of(_parsed(ScoreRequest, await request.body()))
-        return _json(_answers(parts, [ask], is_limited=is_rate_limited(request))[0])
+        deadline = parts.patience.deadline(request)
+        why = parts.patience.why_not(request, deadline)
+        return _json(_answers(parts, [ask], deadline, why)[0])
 
     @router.post("/v1/score:batch", response_model=BatchAnswer, openapi_extra=_body(BatchRequest))
     async def score_batch(request: Request) -> Response:
         """The same for up to 1,000 recipients, in order; a bad item leaves the others alone."""
         body = _parsed(BatchRequest, await request.body())
-        is_limited = is_rate_limited(request)
-        answer = await run_in_threadpool(_score_batch, parts, body.requests, is_limited=is_limited)
+        deadline = parts.patience.deadline(request, n_items=len(body.requests))
+        why = parts.patience.why_not(request, deadline)
+        answer = await run_in_threadpool(_score_batch, parts, body.requests, deadline, why)
         return _json(answer)
 
     @router.post(
@@ -102,47 +110,43 @@ def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
 
     @router.get("/readyz", response_model=ReadyAnswer)
     async def readyz() -> Response:
-        """The service can answer, by fallback where no champion is loaded."""
-        return _json(ReadyAnswer(ready=True, models=models_of(parts.loader.current)))
+        """The service can answer, by fallback where no champion or no online store is there."""
+        store = StoreOut.UNAVAILABLE if parts.store.is_open else StoreOut.OK
+        models = models_of(parts.loader.current)
+        return _json(ReadyAnswer(ready=True, models=models, online_store=store))
 
     @router.get("/metrics", response_class=Response)
     async def metrics() -> Response:
         """Metrics for Prometheus."""
-        page = parts.metrics.page(parts.loader.current)
+        page = parts.metrics.page(parts.loader.current, is_open={STORE: parts.store.is_open})
         return Response(page, media_type="text/plain; version=0.0.4")
 
     return router
 
 
-def _answers(parts: Parts, asks: Sequence[Ask], *, is_limited: bool) -> list[ScoreAnswer]:
-    """Complete answers in order."""
+def _answers(parts: Parts, asks: Sequence[Ask], deadline: Deadline, why: Why) -> list[ScoreAnswer]:
+    """Complete answers in order: by the priors where there is a reason, or for what is late."""
     now = parts.clock()
-    if is_limited:
-        priors = parts.decider.prior(asks, now=now, why=FallbackReason.RATE_LIMITED)
-        scored = Scored(priors, Champions())
+    if why is Why.NONE:
+        scored = parts.decider.score(asks, now=now, deadline=deadline)
     else:
-        scored = parts.decider.score(asks, now=now)
-    return [
-        _answer(parts, ask, prediction, scored.champions, now)
-        for ask, prediction in zip(asks, scored.predictions, strict=True)
-    ]
+        scored = parts.decider.prior(asks, why=why)
+    return [_answer(parts, ask, one, now) for ask, one in zip(asks, scored, strict=True)]
 
 
-def _answer(
-    parts: Parts, ask: Ask, prediction: Prediction, champions: Champions, now: int
-) -> ScoreAnswer:
+def _answer(parts: Parts, ask: Ask, scored: Scored, now: int) -> ScoreAnswer:
     """A fault of ours on the way still ends in a complete answer, and only for this one."""
     try:
-        answer = answer_of(ask, prediction, champions, now=now, epsilon=parts.epsilon)
+        answer = answer_of(ask, scored, now=now, epsilon=parts.epsilon)
     except Exception:  # a fault of ours must not cost anybody a mail
         LOG.exception("deciding for a recipient failed; answering with priors")
-        (prediction,) = parts.decider.prior([ask], now=now)
-        answer = answer_of(ask, prediction, champions, now=now, epsilon=parts.epsilon)
-    parts.metrics.count_prediction(prediction)
+        (scored,) = parts.decider.prior([ask])
+        answer = answer_of(ask, scored, now=now, epsilon=parts.epsilon)
+    parts.metrics.count_prediction(scored.prediction)
     return answer
 
 
-def _score_batch(parts: Parts, items: list[Any], *, is_limited: bool) -> BatchAnswer:
+def _score_batch(parts: Parts, items: list[Any], deadline: Deadline, why: Why) -> BatchAnswer:
     results: list[ScoreAnswer | ItemRefused | None] = []
     asks = []
     for index, item in enumerate(items):
@@ -152,7 +156,7 @@ def _score_batch(parts: Parts, items: list[Any], *, is_limited: bool) -> BatchAn
         except ValidationError as error:
             results.append(ItemRefused(index=index, errors=mistakes(error)))
     if asks:
-        answers = iter(_answers(parts, asks, is_limited=is_limited))
+        answers = iter(_answers(parts, asks, deadline, why))
         results = [next(answers) if result is None else result for result in results]
     return BatchAnswer(results=[result for result in results if result is not None])
 

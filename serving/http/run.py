@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from serving.clock import Clock, system_clock
 from serving.http.app import create_app
+from serving.http.arrival import TimedProtocol
 from serving.http.request_id import WithRequestId
 from serving.settings import ServingSettings
 
@@ -74,6 +75,7 @@ def _options(settings: ServingSettings) -> dict[str, Any]:
     return {
         "host": settings.host,
         "port": settings.port,
+        "http": TimedProtocol,
         "access_log": False,
         "log_level": "warning",
         "timeout_keep_alive": 75,
