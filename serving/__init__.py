@@ -11,6 +11,7 @@
 * `buckets`              how many calls a key may still make
 * `deadline`             by when a call is answered
 * `breaker`, `guard`     a store that fails is left alone until it is back
+* `decision_log`         writes down what was decided, beside the scoring
 * `decider`              reads the store, scores, decides
 * `http`                 the only part that speaks HTTP
 """

@@ -7,7 +7,7 @@ open, the breaker answers at once; whether the store is back is for its guard to
 import threading
 from typing import Final
 
-FAILURES: Final = 3  # in a row; with a store's 30 ms each, the loop has then stood for 90
+FAILURES: Final = 2  # in a row; with a store's 30 ms each, the loop has then stood for 60
 
 
 class Breaker:

@@ -16,7 +16,8 @@ from serving.breaker import Breaker
 
 LOG: Final = logging.getLogger("opportune.store")
 STORE: Final = "online_store"  # as metrics name it
-PROBE_EVERY_S: Final = 0.5
+PROBE_EVERY_S: Final = 1.0
+_FIRST_PROBE_S: Final = 0.1  # a store that only stumbled is soon back; each next one waits twice
 
 
 class Reads(Protocol):
@@ -31,12 +32,12 @@ class Reads(Protocol):
 class GuardedStore:
     """Reads of a store, refused at once while it fails.
 
-    Failure mode: a store that answers every third read is never refused, and each failing read
+    Failure mode: a store that answers every second read is never refused, and each failing read
     costs its timeout.
 
     Args:
         opened: Called each time the breaker opens.
-        probe_every_s: Seconds between two questions to a store that failed.
+        probe_every_s: Seconds between two questions to a store that stays away.
 
     Raises:
         StoreUnavailableError: The store failed, or has failed and is not back.
@@ -103,8 +104,10 @@ class GuardedStore:
         while not self._stop.is_set():
             self._wake.wait()
             self._wake.clear()
-            while self.is_open and not self._stop.wait(self._probe_every_s):
+            wait_s = min(_FIRST_PROBE_S, self._probe_every_s)
+            while self.is_open and not self._stop.wait(wait_s):
                 self._probe()
+                wait_s = min(2 * wait_s, self._probe_every_s)
 
     def _probe(self) -> None:
         """Ask once; that the key is not there is an answer too."""

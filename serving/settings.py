@@ -42,6 +42,11 @@ class DataSettings(BaseSettings):
         return self.online_store.get_secret_value() or str(self.online_file)
 
     @property
+    def decisions_dir(self) -> Path:
+        """What the service has decided."""
+        return self.data_dir / "decisions"
+
+    @property
     def models_dir(self) -> Path:
         """Champions as serving reads them."""
         return self.data_dir / "models"
@@ -89,6 +94,10 @@ class ServingSettings(DataSettings):
         "batch has 2 more for each item. Callers lower it with `X-Deadline-Ms`.",
         gt=0,
         le=60_000,
+    )
+    decision_log: bool = Field(
+        default=True,
+        description="Whether every answer is written to `decisions/` in the data directory.",
     )
     epsilon: float = Field(
         0.05,

@@ -1,6 +1,7 @@
 """Requests to asks, predictions and decisions to answers: translation only."""
 
 from datetime import UTC
+from typing import Any, Final
 
 from features.candidates import Candidate
 from features.events.schema import SECOND_US
@@ -27,6 +28,8 @@ from serving.http.schemas import (
 )
 from serving.policy import Slot
 
+RECORD_VERSION: Final = 1  # of lines in the log of decisions
+
 
 def ask_of(body: ScoreRequest) -> Ask:
     """A request as the scorer takes it."""
@@ -43,6 +46,7 @@ def ask_of(body: ScoreRequest) -> Ask:
             Candidate(item.content_id, tuple(item.topics)) for item in body.candidates
         ),
         explore=body.explore,
+        is_test=body.test,
     )
 
 
@@ -130,6 +134,36 @@ def answer_of(ask: Ask, scored: Scored, *, now: int, epsilon: float) -> ScoreAns
         models=models_of(champions),
         policy=policy.policy_name(epsilon),
     )
+
+
+def record_of(answer: ScoreAnswer, *, at: int, is_test: bool) -> dict[str, Any]:
+    """A decision as `features.decisions` reads it; `at` in microseconds."""
+    hour, churn, content = answer.send_time, answer.churn, answer.content
+    return {
+        "version": RECORD_VERSION,
+        "decision_id": answer.decision_id,
+        "recipient_key": answer.recipient_key,
+        "send_id": answer.send_id,
+        "at": at,
+        "best_at": hour.best_at_epoch,
+        "default_at": hour.default_at_epoch,
+        "p_engage": hour.p_engage,
+        "p_engage_default": hour.p_engage_default,
+        "binding_constraint": hour.binding_constraint,
+        "p_churn": churn.p_churn,
+        "band": churn.band,
+        "variant": content.variant,
+        "propensity": content.propensity,
+        "explored": content.explored,
+        "candidates": [row.content_id for row in content.ranking],
+        "p_click": [row.p_click for row in content.ranking],
+        "send_time_version": answer.models.send_time,
+        "churn_version": answer.models.churn,
+        "content_preference_version": answer.models.content_preference,
+        "policy": answer.policy,
+        "fallback": answer.fallback.reason,
+        "is_test": is_test,
+    }
 
 
 def _content(ranked: policy.Ranking) -> ContentOut:

@@ -18,6 +18,7 @@ from features.stream import Stream
 from models.registry import ModelFolder
 from serving.clock import Clock, system_clock
 from serving.decider import Decider
+from serving.decision_log import DecisionLog
 from serving.follower import Follower
 from serving.guard import STORE, GuardedStore
 from serving.http.access import Access, describe_access, route_class
@@ -54,6 +55,9 @@ def create_app(
     reader = open_reader(settings.online_address)
     stream = Stream(log, store)
     states = GuardedStore(reader, opened=lambda: metrics.count_opened(STORE))
+    decisions = None
+    if settings.decision_log:
+        decisions = DecisionLog(settings.decisions_dir, lost=metrics.count_lost)
     parts = Parts(
         decider=Decider(states, loader),
         loader=loader,
@@ -64,6 +68,7 @@ def create_app(
         epsilon=settings.epsilon,
         patience=Patience(settings.deadline_ms / 1_000, metrics),
         store=states,
+        decisions=decisions,
     )
 
     @asynccontextmanager
@@ -75,10 +80,14 @@ def create_app(
         loader.start(every_s=settings.poll_s)
         # What is there by now stays: without this the collector walks through it again and again,
         # a quarter of the time that taking events in costs.
+        if decisions is not None:
+            decisions.start()
         gc.collect()
         gc.freeze()
         yield
         gc.unfreeze()
+        if decisions is not None:
+            decisions.stop()
         loader.stop()
         log.close()
         states.close()
@@ -97,7 +106,7 @@ def create_app(
     app.include_router(router_of(parts, guarded))
     app.include_router(inspect_router(parts, guarded))
     webhooks = _webhooks(settings, log)
-    app.include_router(webhook_router(webhooks, stream, metrics, clock, guarded))
+    app.include_router(webhook_router(webhooks, stream, metrics, clock, guarded, parts.intakes))
     _answer_mistakes(app)
     _describe(app, access)
     app.add_middleware(Limits, max_bytes=settings.max_body_bytes, metrics=metrics)

@@ -8,6 +8,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.asks import Champions, Prediction
+from serving.decision_log import Lost
 
 LATENCY_S: Final = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -58,6 +59,12 @@ class Metrics:
             "Values of X-Deadline-Ms that are no number of milliseconds.",
             registry=self._registry,
         )
+        self._lost = Counter(
+            "opportune_decisions_lost",
+            "Decisions that could not be written to the log.",
+            ["why"],
+            registry=self._registry,
+        )
         self._opened = Counter(
             "opportune_breaker_opened",
             "How often a dependency failed so often that it was no longer asked.",
@@ -87,6 +94,10 @@ class Metrics:
     def count_ignored_deadline(self) -> None:
         """Count a deadline that is no number."""
         self._ignored.inc()
+
+    def count_lost(self, why: Lost, n: int) -> None:
+        """Count decisions that are not in the log."""
+        self._lost.labels(why.value).inc(n)
 
     def count_opened(self, dependency: str) -> None:
         """Count a breaker that opened."""

@@ -7,7 +7,7 @@ else; what the models could not know is told in `fallback`.
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
@@ -26,12 +26,14 @@ from serving.asks import Ask
 from serving.clock import Clock
 from serving.deadline import Deadline
 from serving.decider import Decider, Scored
+from serving.decision_log import DecisionLog
 from serving.fallback import FallbackReason as Why
 from serving.guard import STORE, GuardedStore
-from serving.http.answers import answer_of, ask_of, models_of
+from serving.http.answers import answer_of, ask_of, models_of, record_of
 from serving.http.metrics import Metrics
 from serving.http.patience import Patience
 from serving.http.problems import MADE_UP, ProblemError, mistakes
+from serving.http.rooms import BATCHES, INTAKES, LOOKS, RETRY_AFTER_S, Room
 from serving.http.schemas import (
     BatchAnswer,
     BatchRequest,
@@ -48,7 +50,6 @@ from serving.http.schemas import (
 from serving.loader import Loader
 
 LOG: Final = logging.getLogger("opportune.http")
-RETRY_AFTER_S: Final = "5"
 _NAME: Final = re.compile(r"[a-z_]+(\.[a-z_]+)?", re.ASCII)  # a caller may put anything into a name
 _Body = TypeVar("_Body", bound=BaseModel)
 
@@ -66,13 +67,17 @@ class Parts:
     epsilon: float
     patience: Patience
     store: GuardedStore
+    decisions: DecisionLog | None
+    batches: Room = field(default_factory=lambda: Room(BATCHES))
+    intakes: Room = field(default_factory=lambda: Room(INTAKES))
+    looks: Room = field(default_factory=lambda: Room(LOOKS))
 
 
 def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
     """The routes over one set of parts."""
     router = APIRouter(
         route_class=guarded,
-        responses={code: {"model": Problem} for code in (400, 401, 403, 413, 429)},
+        responses={code: {"model": Problem} for code in (400, 401, 403, 413, 429, 503)},
     )
 
     @router.post("/v1/score", response_model=ScoreAnswer, openapi_extra=_body(ScoreRequest))
@@ -88,20 +93,21 @@ def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
         """The same for up to 1,000 recipients, in order; a bad item leaves the others alone."""
         body = _parsed(BatchRequest, await request.body())
         deadline = parts.patience.deadline(request, n_items=len(body.requests))
-        why = parts.patience.why_not(request, deadline)
-        answer = await run_in_threadpool(_score_batch, parts, body.requests, deadline, why)
-        return _json(answer)
+        why = parts.patience.why_not(request, deadline, has_room=parts.batches.is_free)
+        # Priors are little work: beyond the room for batches they have threads of their own.
+        run = parts.batches.run if why is Why.NONE else run_in_threadpool
+        answer = await run(_score_batch, parts, body.requests, deadline, why)
+        return Response(answer, media_type="application/json")
 
     @router.post(
         "/v1/events",
         response_model=EventsAnswer,
         openapi_extra=_body(EventsRequest),
-        responses={503: {"model": Problem}},
     )
     async def add_events(request: Request) -> Response:
         """Store events durably and fold them into the next score; repeat a call at will."""
         body = _parsed(EventsRequest, await request.body())
-        return _json(await run_in_threadpool(_add_events, parts, body.events))
+        return _json(await parts.intakes.run(_add_events, parts, body.events))
 
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -143,22 +149,27 @@ def _answer(parts: Parts, ask: Ask, scored: Scored, now: int) -> ScoreAnswer:
         (scored,) = parts.decider.prior([ask])
         answer = answer_of(ask, scored, now=now, epsilon=parts.epsilon)
     parts.metrics.count_prediction(scored.prediction)
+    if parts.decisions is not None:
+        parts.decisions.add(record_of(answer, at=now, is_test=ask.is_test))
     return answer
 
 
-def _score_batch(parts: Parts, items: list[Any], deadline: Deadline, why: Why) -> BatchAnswer:
-    results: list[ScoreAnswer | ItemRefused | None] = []
+def _score_batch(parts: Parts, items: list[Any], deadline: Deadline, why: Why) -> bytes:
+    """A `BatchAnswer`, written item by item: in one piece it would keep everybody waiting."""
+    results: list[bytes] = []
     asks = []
+    places = []
     for index, item in enumerate(items):
         try:
             asks.append(ask_of(ScoreRequest.model_validate(item)))
-            results.append(None)
+            places.append(index)
+            results.append(b"")
         except ValidationError as error:
-            results.append(ItemRefused(index=index, errors=mistakes(error)))
-    if asks:
-        answers = iter(_answers(parts, asks, deadline, why))
-        results = [next(answers) if result is None else result for result in results]
-    return BatchAnswer(results=[result for result in results if result is not None])
+            refused = ItemRefused(index=index, errors=mistakes(error))
+            results.append(refused.model_dump_json().encode())
+    for place, answer in zip(places, _answers(parts, asks, deadline, why), strict=True):
+        results[place] = answer.model_dump_json().encode()
+    return b'{"results":[' + b",".join(results) + b"]}"
 
 
 def _add_events(parts: Parts, items: list[Any]) -> EventsAnswer:

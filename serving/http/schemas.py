@@ -67,6 +67,11 @@ class ScoreRequest(Strict):
         description="False for a dry run: the first item is the best one and never drawn.",
     )
 
+    test: bool = Field(
+        default=False,
+        description="True for a test recipient: the same answer, marked in the log of decisions.",
+    )
+
     @field_validator("timezone")
     @classmethod
     def _is_a_zone(cls, value: str) -> str:
