@@ -16,29 +16,29 @@ import polars as pl
 VERSION: Final = 1
 SCHEMA: Final = pl.Schema(
     {
-        "version": pl.Int32,
-        "decision_id": pl.String,
-        "recipient_key": pl.String,
-        "send_id": pl.String,
-        "at": pl.Int64,  # microseconds, as in events
-        "best_at": pl.Int64,  # the chosen hour, seconds since 1970
-        "default_at": pl.Int64,
-        "p_engage": pl.Float64,
-        "p_engage_default": pl.Float64,
-        "binding_constraint": pl.String,
-        "p_churn": pl.Float64,
-        "band": pl.String,
-        "variant": pl.String,  # empty without candidates
-        "propensity": pl.Float64,
-        "explored": pl.Boolean,
+        "version": pl.Int32(),
+        "decision_id": pl.String(),
+        "recipient_key": pl.String(),
+        "send_id": pl.String(),
+        "at": pl.Int64(),  # microseconds, as in events
+        "best_at": pl.Int64(),  # the chosen hour, seconds since 1970
+        "default_at": pl.Int64(),
+        "p_engage": pl.Float64(),
+        "p_engage_default": pl.Float64(),
+        "binding_constraint": pl.String(),
+        "p_churn": pl.Float64(),
+        "band": pl.String(),
+        "variant": pl.String(),  # empty without candidates
+        "propensity": pl.Float64(),
+        "explored": pl.Boolean(),
         "candidates": pl.List(pl.String),  # in the order shown
         "p_click": pl.List(pl.Float64),  # of each
-        "send_time_version": pl.String,
-        "churn_version": pl.String,
-        "content_preference_version": pl.String,
-        "policy": pl.String,
-        "fallback": pl.String,  # the worst reason
-        "is_test": pl.Boolean,
+        "send_time_version": pl.String(),
+        "churn_version": pl.String(),
+        "content_preference_version": pl.String(),
+        "policy": pl.String(),
+        "fallback": pl.String(),  # the worst reason
+        "is_test": pl.Boolean(),
     }
 )
 

@@ -85,6 +85,13 @@ class ServingSettings(DataSettings):
         "champions that `opportune promote` put on disk serve.",
     )
     poll_s: float = Field(2.0, description="Seconds between looks at the champions.", gt=0)
+    drain_s: float = Field(
+        1.0,
+        description="Seconds from SIGTERM until the port is closed; meanwhile each answer ends its "
+        "connection.",
+        ge=0,
+        le=60,
+    )
     max_body_bytes: int = Field(
         4 * 1024 * 1024, description="A larger request body is refused with 413.", gt=0
     )

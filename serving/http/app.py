@@ -22,6 +22,7 @@ from serving.decision_log import DecisionLog
 from serving.follower import Follower
 from serving.guard import STORE, GuardedStore
 from serving.http.access import Access, describe_access, route_class
+from serving.http.drain import Drain
 from serving.http.envelope import Envelope
 from serving.http.inspect import inspect_router
 from serving.http.limits import Limits
@@ -58,6 +59,7 @@ def create_app(
     decisions = None
     if settings.decision_log:
         decisions = DecisionLog(settings.decisions_dir, lost=metrics.count_lost)
+    drain = Drain(settings.drain_s)
     parts = Parts(
         decider=Decider(states, loader),
         loader=loader,
@@ -69,6 +71,7 @@ def create_app(
         patience=Patience(settings.deadline_ms / 1_000, metrics),
         store=states,
         decisions=decisions,
+        drain=drain,
     )
 
     @asynccontextmanager
@@ -84,7 +87,8 @@ def create_app(
             decisions.start()
         gc.collect()
         gc.freeze()
-        yield
+        with drain.on_sigterm():
+            yield
         gc.unfreeze()
         if decisions is not None:
             decisions.stop()
@@ -110,7 +114,7 @@ def create_app(
     _answer_mistakes(app)
     _describe(app, access)
     app.add_middleware(Limits, max_bytes=settings.max_body_bytes, metrics=metrics)
-    app.add_middleware(Envelope)  # the last one added is the outermost
+    app.add_middleware(Envelope, drain=drain)  # the last one added is the outermost
     return app
 
 

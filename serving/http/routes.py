@@ -30,6 +30,7 @@ from serving.decision_log import DecisionLog
 from serving.fallback import FallbackReason as Why
 from serving.guard import STORE, GuardedStore
 from serving.http.answers import answer_of, ask_of, models_of, record_of
+from serving.http.drain import Drain
 from serving.http.metrics import Metrics
 from serving.http.patience import Patience
 from serving.http.problems import MADE_UP, ProblemError, mistakes
@@ -68,6 +69,7 @@ class Parts:
     patience: Patience
     store: GuardedStore
     decisions: DecisionLog | None
+    drain: Drain
     batches: Room = field(default_factory=lambda: Room(BATCHES))
     intakes: Room = field(default_factory=lambda: Room(INTAKES))
     looks: Room = field(default_factory=lambda: Room(LOOKS))
@@ -114,12 +116,14 @@ def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
         """The process is alive."""
         return {"status": "ok"}
 
-    @router.get("/readyz", response_model=ReadyAnswer)
+    @router.get("/readyz", response_model=ReadyAnswer, responses={503: {"model": ReadyAnswer}})
     async def readyz() -> Response:
         """The service can answer, by fallback where no champion or no online store is there."""
         store = StoreOut.UNAVAILABLE if parts.store.is_open else StoreOut.OK
         models = models_of(parts.loader.current)
-        return _json(ReadyAnswer(ready=True, models=models, online_store=store))
+        is_ready = not parts.drain.is_ending
+        status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return _json(ReadyAnswer(ready=is_ready, models=models, online_store=store), status=status)
 
     @router.get("/metrics", response_class=Response)
     async def metrics() -> Response:
@@ -226,8 +230,8 @@ def _parsed(model: type[_Body], body: bytes) -> _Body:
         raise ProblemError(HTTPStatus.BAD_REQUEST, detail, errors=mistakes(error)) from error
 
 
-def _json(answer: BaseModel) -> Response:
-    return Response(answer.model_dump_json(), media_type="application/json")
+def _json(answer: BaseModel, *, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(answer.model_dump_json(), status.value, media_type="application/json")
 
 
 def _body(model: type[BaseModel]) -> dict[str, Any]:

@@ -84,6 +84,6 @@ def _options(settings: ServingSettings) -> dict[str, Any]:
         "access_log": False,
         "log_level": "warning",
         "timeout_keep_alive": 75,
-        "timeout_graceful_shutdown": 10,
+        "timeout_graceful_shutdown": 7,  # of the ten seconds that orchestrators give
         "server_header": False,
     }

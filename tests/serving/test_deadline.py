@@ -2,6 +2,7 @@
 
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import httpx2
@@ -109,10 +110,7 @@ def service(small_world, start_process, tmp_path):
 
 def answers_after(service, stopped_s, *headers):
     """What calls get that lay in their sockets for so long: the process stood still."""
-    with httpx2.Client() as client:
-        client.get(f"{service.url}/healthz")
     service.child.send_signal(signal.SIGSTOP)
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
     def ask(header):
         body = {"recipient_key": "somebody"}
