@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from features.packed import PackedStore
 from features.packed_rows import Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+READ_MS: Final = 30
 
 
 class OnlineStore(Protocol):
@@ -69,8 +71,23 @@ class OnlineStore(Protocol):
 
 def open_store(address: str | Path) -> OnlineStore:
     """The store at an address: `redis://`, `rediss://`, `unix://`, or the path of a SQLite file."""
-    if str(address).startswith(("redis://", "rediss://", "unix://")):
-        from features.packed_redis import RedisStore  # noqa: PLC0415  only who asks pays for it
-
-        return RedisStore(str(address))
+    if _is_redis(address):
+        return _redis(str(address))
     return PackedStore(Path(address))
+
+
+def open_reader(address: str | Path) -> OnlineStore:
+    """The same for who must not wait: a read fails when it is not answered in `READ_MS`."""
+    if _is_redis(address):
+        return _redis(str(address))
+    return PackedStore(Path(address), busy_timeout_ms=READ_MS)
+
+
+def _is_redis(address: str | Path) -> bool:
+    return str(address).startswith(("redis://", "rediss://", "unix://"))
+
+
+def _redis(address: str) -> OnlineStore:
+    from features.packed_redis import RedisStore  # noqa: PLC0415  only who asks pays for it
+
+    return RedisStore(address, read_timeout_ms=READ_MS)

@@ -7,6 +7,7 @@ at the same time, in any number of processes. WAL mode: readers never wait for t
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _MAX_KEYS: Final = 500  # per SELECT, below SQLite's limit on bound values
 _LOAD_ROWS: Final = 20_000  # per transaction of a bulk load: the stream gets its turn in between
+_LOOK_EVERY_S: Final = 1.0
 _PUT: Final = "INSERT INTO states (entity, key, seen, at, blob)"
 _OR_RENEW: Final = """
 ON CONFLICT (entity, key) DO UPDATE SET seen = excluded.seen, at = excluded.at,
@@ -211,14 +213,34 @@ class PackedStore:
 
     def _connection(self) -> sqlite3.Connection:
         known: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if known is not None:
+        if known is not None and not self._is_replaced():
             return known
         with self._errors():
             opened = open_file(self._path, busy_timeout_ms=self._busy_timeout_ms)
+            self._local.inode = self._path.stat().st_ino
         with self._lock:
+            if known is not None:
+                self._connections.remove(known)
+                known.close()
             self._connections.append(opened)
         self._local.connection = opened
+        self._local.looks_at = time.monotonic() + _LOOK_EVERY_S
         return opened
+
+    def _is_replaced(self) -> bool:
+        """Whether the file is no longer the one that this thread has open; seldom asked.
+
+        SQLite would read and write a deleted file for as long as it is open.
+        """
+        if self._is_writing or time.monotonic() < self._local.looks_at:
+            return False
+        self._local.looks_at = time.monotonic() + _LOOK_EVERY_S
+        try:
+            return bool(self._path.stat().st_ino != self._local.inode)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

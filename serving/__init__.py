@@ -9,6 +9,9 @@
 * `follower`             follows MLflow's alias over plain HTTP into the folder on disk
 * `keys`, `keyring`      API keys in a file, and which of them opens what now
 * `buckets`              how many calls a key may still make
+* `deadline`             by when a call is answered
+* `breaker`, `guard`     a store that fails is left alone until it is back
+* `decision_log`         writes down what was decided, beside the scoring
 * `decider`              reads the store, scores, decides
 * `http`                 the only part that speaks HTTP
 """

@@ -20,6 +20,7 @@ class Ask:
 
     Args:
         explore: Whether this mail is to be sent; a dry run draws nothing.
+        is_test: Whether the recipient is a test; the answer is the same, nothing is learnt of it.
     """
 
     recipient_key: str
@@ -32,6 +33,7 @@ class Ask:
     explain: bool = False
     candidates: tuple[Candidate, ...] = ()
     explore: bool = True
+    is_test: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,60 +7,87 @@ recipient it concerns, and the neighbours in the same call are served as usual.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
+from features.candidates import Candidate
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.errors import StateUnreadableError, StoreUnavailableError
 from features.layout import POOL, Layout
-from features.online import OnlineStore
 from features.packing import unpack
 from features.state import State
 from serving.asks import Ask, Champions, Prediction
+from serving.deadline import NEVER, Deadline
 from serving.fallback import FallbackReason as Why
+from serving.guard import Reads
 from serving.loader import Loader
 from serving.scorer import CONTENT_LAYOUT, RECIPIENT_LAYOUT, Known, predict
 
 LOG: Final = logging.getLogger("opportune.decider")
+_NO_MODELS: Final = Champions()
+
+
+CHUNK: Final = 50  # asks that are scored together; between two chunks the clock is looked at
+# What deciding and writing an answer takes at most: so much of the time left belongs to that.
+RESERVE_S: Final = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Predictions in the order of the asks, and the set of models behind all of them."""
+    """A prediction, and the set of models behind it: none where it is the prior."""
 
-    predictions: list[Prediction]
+    prediction: Prediction
     champions: Champions
 
 
 class Decider:
     """Answers asks from one store and the current champions."""
 
-    def __init__(self, store: OnlineStore, loader: Loader) -> None:
+    def __init__(self, store: Reads, loader: Loader) -> None:
         self._store = store
         self._loader = loader
 
-    def score(self, asks: Sequence[Ask], *, now: int) -> Scored:
-        """Predictions for every ask, whatever is down."""
+    def score(self, asks: Sequence[Ask], *, now: int, deadline: Deadline = NEVER) -> list[Scored]:
+        """A prediction for every ask, whatever is down.
+
+        What is scored before the deadline is kept, the rest are priors; all that are scored are
+        so by one set of models.
+        """
         champions = self._loader.current
+        reserve_s = RESERVE_S * len(asks)
+        done: list[Scored] = []
+        for start in range(0, len(asks), CHUNK):
+            if deadline.left_s() <= reserve_s:
+                return done + self.prior(asks[start:], why=Why.DEADLINE)
+            done += self._chunk(asks[start : start + CHUNK], champions, now, deadline)
+        return done
+
+    def prior(self, asks: Sequence[Ask], *, why: Why = Why.INTERNAL) -> list[Scored]:
+        """The answers when nothing else works or may be used: no store, no model, hardly work."""
+        return [Scored(_prior(len(ask.candidates), why), _NO_MODELS) for ask in asks]
+
+    def _chunk(
+        self, asks: Sequence[Ask], champions: Champions, now: int, deadline: Deadline
+    ) -> list[Scored]:
         try:
             known = self._known(asks, now)
-            return Scored(predict(asks, known, champions, at=now), champions)
+            if deadline.is_over():  # the store took it all
+                return self.prior(asks, why=Why.DEADLINE)
+            found = predict(asks, known, champions, at=now)
+            return [Scored(prediction, champions) for prediction in found]
         except Exception:  # a fault of ours must not cost anybody a mail
             LOG.exception("scoring %d recipients failed; asking for each alone", len(asks))
-            return Scored([self._alone(ask, champions, now) for ask in asks], champions)
+            return [self._alone(ask, champions, now) for ask in asks]
 
-    def prior(self, asks: Sequence[Ask], *, now: int, why: Why = Why.INTERNAL) -> list[Prediction]:
-        """The answers when nothing else works or may be used: no store, no model."""
-        n = len(asks)
-        return predict(asks, Known([None] * n, {}, [why] * n), Champions(), at=now)
-
-    def _alone(self, ask: Ask, champions: Champions, now: int) -> Prediction:
+    def _alone(self, ask: Ask, champions: Champions, now: int) -> Scored:
         """What one recipient's data break must not reach the neighbours."""
         try:
-            return predict([ask], self._known([ask], now), champions, at=now)[0]
+            (prediction,) = predict([ask], self._known([ask], now), champions, at=now)
+            return Scored(prediction, champions)
         except Exception:  # as above
             LOG.exception("scoring a recipient failed; answering with priors")
-            return self.prior([ask], now=now)[0]
+            return self.prior([ask])[0]
 
     def _known(self, asks: Sequence[Ask], now: int) -> Known:
         keys = [ask.recipient_key for ask in asks]
@@ -69,8 +96,7 @@ class Decider:
         try:
             people_blobs = self._store.get(RECIPIENT.entity, keys, now=now)
             item_blobs = self._store.get(CONTENT.entity, items, now=now)
-        except StoreUnavailableError as error:
-            LOG.warning("%s", error)
+        except StoreUnavailableError:  # told in the log by who guards the store
             return Known([None] * len(asks), {}, [Why.STORE_UNAVAILABLE] * len(asks))
         people = [_unpacked(blob, RECIPIENT_LAYOUT) for blob in people_blobs]
         found = {
@@ -79,6 +105,14 @@ class Decider:
             if (state := _unpacked(blob, CONTENT_LAYOUT)[0]) is not None
         }
         return Known([state for state, _ in people], found, [why for _, why in people])
+
+
+@lru_cache(maxsize=1_024)
+def _prior(n_candidates: int, why: Why) -> Prediction:
+    """The same for everybody, whenever they ask."""
+    ask = Ask("", candidates=tuple(Candidate(str(i)) for i in range(n_candidates)))
+    (prediction,) = predict([ask], Known([None], {}, [why]), _NO_MODELS, at=0)
+    return prediction
 
 
 def _unpacked(blob: bytes | None, layout: Layout) -> tuple[State | None, Why]:

@@ -14,6 +14,8 @@ class FallbackReason(StrEnum):
     NO_MODEL = "no_model"  # no champion is loaded: the spec's prior
     BAD_SCORE = "bad_score"  # the model gave no finite number: the spec's prior
     RATE_LIMITED = "rate_limited"  # the caller's key is over its limit: the spec's prior
+    OVERLOADED = "overloaded"  # more calls than can be scored in time: the spec's prior
+    DEADLINE = "deadline"  # the caller's time was over before we knew: the spec's prior
     INTERNAL = "internal"  # a fault of ours: the spec's prior
 
 

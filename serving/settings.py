@@ -42,6 +42,11 @@ class DataSettings(BaseSettings):
         return self.online_store.get_secret_value() or str(self.online_file)
 
     @property
+    def decisions_dir(self) -> Path:
+        """What the service has decided."""
+        return self.data_dir / "decisions"
+
+    @property
     def models_dir(self) -> Path:
         """Champions as serving reads them."""
         return self.data_dir / "models"
@@ -80,8 +85,26 @@ class ServingSettings(DataSettings):
         "champions that `opportune promote` put on disk serve.",
     )
     poll_s: float = Field(2.0, description="Seconds between looks at the champions.", gt=0)
+    drain_s: float = Field(
+        1.0,
+        description="Seconds from SIGTERM until the port is closed; meanwhile each answer ends its "
+        "connection.",
+        ge=0,
+        le=60,
+    )
     max_body_bytes: int = Field(
         4 * 1024 * 1024, description="A larger request body is refused with 413.", gt=0
+    )
+    deadline_ms: float = Field(
+        150.0,
+        description="Milliseconds within which a score is answered, by the priors if need be; a "
+        "batch has 2 more for each item. Callers lower it with `X-Deadline-Ms`.",
+        gt=0,
+        le=60_000,
+    )
+    decision_log: bool = Field(
+        default=True,
+        description="Whether every answer is written to `decisions/` in the data directory.",
     )
     epsilon: float = Field(
         0.05,

@@ -89,7 +89,7 @@ class Access:
         if not wait_s:
             return
         # A sender skips a mail on anything but 200, so only who asks for it is refused a score.
-        if needed is Scope.SCORE and request.headers.get("x-on-error") != "status":
+        if needed is Scope.SCORE and not wants_status(request):
             request.scope[_RATE_LIMITED] = True
             return
         raise ProblemError(
@@ -122,6 +122,11 @@ def route_class(access: Access) -> type[APIRoute]:
 def is_rate_limited(request: Request) -> bool:
     """Whether a scoring call is to be answered without looking."""
     return _RATE_LIMITED in request.scope
+
+
+def wants_status(request: Request) -> bool:
+    """Whether a caller prefers an error to an answer by the priors."""
+    return request.headers.get("x-on-error") == "status"
 
 
 def describe_access(document: dict[str, Any], access: Access) -> None:

@@ -1,6 +1,7 @@
 """Requests to asks, predictions and decisions to answers: translation only."""
 
 from datetime import UTC
+from typing import Any, Final
 
 from features.candidates import Candidate
 from features.events.schema import SECOND_US
@@ -8,6 +9,7 @@ from features.events.words import topics_of
 from models.specs.churn import COMPLAINT, UNSUBSCRIBE
 from serving import policy
 from serving.asks import Ask, Champions, Prediction
+from serving.decider import Scored
 from serving.explanation import explained
 from serving.fallback import FallbackReason, worst
 from serving.http.schemas import (
@@ -27,6 +29,8 @@ from serving.http.schemas import (
 )
 from serving.policy import Slot
 
+RECORD_VERSION: Final = 1  # of lines in the log of decisions
+
 
 def ask_of(body: ScoreRequest) -> Ask:
     """A request as the scorer takes it."""
@@ -44,6 +48,7 @@ def ask_of(body: ScoreRequest) -> Ask:
             for item in body.candidates
         ),
         explore=body.explore,
+        is_test=body.test,
     )
 
 
@@ -79,10 +84,9 @@ def age_s(prediction: Prediction, now: int) -> int:
     return int(max(now - prediction.newest_at, 0) // SECOND_US) if prediction.newest_at else -1
 
 
-def answer_of(
-    ask: Ask, prediction: Prediction, champions: Champions, *, now: int, epsilon: float
-) -> ScoreAnswer:
+def answer_of(ask: Ask, scored: Scored, *, now: int, epsilon: float) -> ScoreAnswer:
     """The complete answer for one ask; a dry run is answered by the policy that never explores."""
+    prediction, champions = scored.prediction, scored.champions
     epsilon = epsilon if ask.explore else 0.0
     chosen = policy.send_time(ask, prediction, now=now)
     ranked = policy.ranking(ask, prediction, epsilon=epsilon)
@@ -132,6 +136,36 @@ def answer_of(
         models=models_of(champions),
         policy=policy.policy_name(epsilon),
     )
+
+
+def record_of(answer: ScoreAnswer, *, at: int, is_test: bool) -> dict[str, Any]:
+    """A decision as `features.decisions` reads it; `at` in microseconds."""
+    hour, churn, content = answer.send_time, answer.churn, answer.content
+    return {
+        "version": RECORD_VERSION,
+        "decision_id": answer.decision_id,
+        "recipient_key": answer.recipient_key,
+        "send_id": answer.send_id,
+        "at": at,
+        "best_at": hour.best_at_epoch,
+        "default_at": hour.default_at_epoch,
+        "p_engage": hour.p_engage,
+        "p_engage_default": hour.p_engage_default,
+        "binding_constraint": hour.binding_constraint,
+        "p_churn": churn.p_churn,
+        "band": churn.band,
+        "variant": content.variant,
+        "propensity": content.propensity,
+        "explored": content.explored,
+        "candidates": [row.content_id for row in content.ranking],
+        "p_click": [row.p_click for row in content.ranking],
+        "send_time_version": answer.models.send_time,
+        "churn_version": answer.models.churn,
+        "content_preference_version": answer.models.content_preference,
+        "policy": answer.policy,
+        "fallback": answer.fallback.reason,
+        "is_test": is_test,
+    }
 
 
 def _content(ranked: policy.Ranking) -> ContentOut:

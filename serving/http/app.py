@@ -13,17 +13,21 @@ from features.errors import StateUnreadableError, StoreUnavailableError
 from features.events.esp.adapter import Credentials
 from features.events.log import EventLog
 from features.events.quarantine import Quarantine
-from features.online import open_store
+from features.online import open_reader, open_store
 from features.stream import Stream
 from models.registry import ModelFolder
 from serving.clock import Clock, system_clock
 from serving.decider import Decider
+from serving.decision_log import DecisionLog
 from serving.follower import Follower
+from serving.guard import STORE, GuardedStore
 from serving.http.access import Access, describe_access, route_class
+from serving.http.drain import Drain
 from serving.http.envelope import Envelope
 from serving.http.inspect import inspect_router
 from serving.http.limits import Limits
 from serving.http.metrics import Metrics
+from serving.http.patience import Patience
 from serving.http.problems import ProblemError, response_of
 from serving.http.routes import Parts, router_of
 from serving.http.schemas import BatchRequest, EventsRequest, ScoreRequest
@@ -49,8 +53,26 @@ def create_app(
     loader = Loader(folder, follow=follow, refused=metrics.count_refused)
     log = EventLog(settings.events_dir)
     store = open_store(settings.online_address)
+    reader = open_reader(settings.online_address)
     stream = Stream(log, store)
-    parts = Parts(Decider(store, loader), loader, log, stream, metrics, clock, settings.epsilon)
+    states = GuardedStore(reader, opened=lambda: metrics.count_opened(STORE))
+    decisions = None
+    if settings.decision_log:
+        decisions = DecisionLog(settings.decisions_dir, lost=metrics.count_lost)
+    drain = Drain(settings.drain_s)
+    parts = Parts(
+        decider=Decider(states, loader),
+        loader=loader,
+        log=log,
+        stream=stream,
+        metrics=metrics,
+        clock=clock,
+        epsilon=settings.epsilon,
+        patience=Patience(settings.deadline_ms / 1_000, metrics),
+        store=states,
+        decisions=decisions,
+        drain=drain,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -61,12 +83,19 @@ def create_app(
         loader.start(every_s=settings.poll_s)
         # What is there by now stays: without this the collector walks through it again and again,
         # a quarter of the time that taking events in costs.
+        if decisions is not None:
+            decisions.start()
         gc.collect()
         gc.freeze()
-        yield
+        with drain.on_sigterm():
+            yield
         gc.unfreeze()
+        if decisions is not None:
+            decisions.stop()
         loader.stop()
         log.close()
+        states.close()
+        reader.close()
         store.close()
 
     app = FastAPI(
@@ -81,11 +110,11 @@ def create_app(
     app.include_router(router_of(parts, guarded))
     app.include_router(inspect_router(parts, guarded))
     webhooks = _webhooks(settings, log)
-    app.include_router(webhook_router(webhooks, stream, metrics, clock, guarded))
+    app.include_router(webhook_router(webhooks, stream, metrics, clock, guarded, parts.intakes))
     _answer_mistakes(app)
     _describe(app, access)
     app.add_middleware(Limits, max_bytes=settings.max_body_bytes, metrics=metrics)
-    app.add_middleware(Envelope)  # the last one added is the outermost
+    app.add_middleware(Envelope, drain=drain)  # the last one added is the outermost
     return app
 
 

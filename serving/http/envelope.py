@@ -9,6 +9,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.http.arrival import note_arrival
+from serving.http.drain import Drain
 from serving.http.problems import ProblemError, response_of
 from serving.http.request_id import REQUEST_ID, id_of
 
@@ -18,19 +20,22 @@ HEADERS: Final = (
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
 )
+GOODBYE: Final = ((b"connection", b"close"),)
 
 
 class Envelope:
     """Names each request, adds headers to each answer, and lets no fault out."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, drain: Drain) -> None:
         self._app = app
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        note_arrival(scope)
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         request_id = id_of(given)
         REQUEST_ID.set(request_id)
@@ -41,7 +46,8 @@ class Envelope:
             nonlocal is_begun
             if message["type"] == "http.response.start":
                 is_begun = True
-                message["headers"] = [*message.get("headers", ()), *added]
+                last = GOODBYE if self._drain.is_ending else ()
+                message["headers"] = [*message.get("headers", ()), *added, *last]
             await send(message)
 
         try:

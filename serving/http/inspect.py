@@ -7,7 +7,6 @@ from typing import Final
 
 from fastapi import APIRouter, Response
 from fastapi.routing import APIRoute
-from starlette.concurrency import run_in_threadpool
 
 from features.corrections import corrected
 from features.definitions.recipient import VIEW
@@ -26,7 +25,8 @@ from serving.http.inspect_schemas import (
     RecipientAnswer,
 )
 from serving.http.problems import ProblemError
-from serving.http.routes import RETRY_AFTER_S, Parts
+from serving.http.rooms import RETRY_AFTER_S
+from serving.http.routes import Parts
 from serving.http.schemas import Problem
 
 LAST: Final = 50
@@ -37,23 +37,23 @@ def inspect_router(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
     """The routes over one set of parts."""
     router = APIRouter(
         route_class=guarded,
-        responses={code: {"model": Problem} for code in (401, 403, 429)},
+        responses={code: {"model": Problem} for code in (401, 403, 429, 503)},
     )
 
     @router.get(
         "/v1/recipients/{recipient_key:path}",
         response_model=RecipientAnswer,
-        responses={code: {"model": Problem} for code in (404, 503)},
+        responses={404: {"model": Problem}},
     )
     async def recipient(recipient_key: str) -> Response:
         """Features, newest events, churn and its reasons of one recipient."""
-        answer = await run_in_threadpool(_recipient, parts, recipient_key)
+        answer = await parts.looks.run(_recipient, parts, recipient_key)
         return Response(answer.model_dump_json(), media_type="application/json")
 
     @router.get("/v1/models", response_model=ModelsAnswer)
     async def models() -> Response:
         """Of every model the version that serves, and what it was made of."""
-        answer = await run_in_threadpool(_models, parts)
+        answer = await parts.looks.run(_models, parts)
         return Response(answer.model_dump_json(), media_type="application/json")
 
     return router
@@ -62,8 +62,8 @@ def inspect_router(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
 def _recipient(parts: Parts, key: str) -> RecipientAnswer:
     now = parts.clock()
     ask = Ask(key, explain=True, explore=False)
-    scored = parts.decider.score([ask], now=now)
-    (prediction,) = scored.predictions
+    (scored,) = parts.decider.score([ask], now=now)
+    prediction = scored.prediction
     events = _events(parts, key)
     if not events and not prediction.newest_at:
         raise ProblemError(

@@ -1,4 +1,4 @@
-"""Pure ASGI middleware: a byte limit while reading, and the time of every request.
+"""Pure ASGI middleware: a byte limit while reading, and the time of every request from its arrival.
 
 The framework has no body limit of its own: 100 MB would be read and parsed before anything
 looked at it. Bytes are counted as they arrive, whatever Content-Length says.
@@ -9,7 +9,9 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.http.arrival import ARRIVED
 from serving.http.metrics import Metrics
+from serving.http.patience import is_late
 from serving.http.problems import ProblemError
 
 
@@ -26,7 +28,6 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
         status, received = 500, 0
 
         async def counted() -> Message:
@@ -50,4 +51,6 @@ class Limits:
         finally:
             # The route's own pattern, never the path: a label of what callers make up would grow.
             path = getattr(scope.get("route"), "path", "other")
-            self._metrics.observe_request(path, status, time.perf_counter() - started)
+            self._metrics.observe_request(path, status, time.monotonic() - scope[ARRIVED])
+            if is_late(scope):
+                self._metrics.count_late()

@@ -1,6 +1,6 @@
 """Prometheus metrics: few labels, all of closed sets, none with a key in it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -8,6 +8,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.asks import Champions, Prediction
+from serving.decision_log import Lost
 
 LATENCY_S: Final = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -48,8 +49,30 @@ class Metrics:
             ["model"],
             registry=self._registry,
         )
-        self._loaded = _Loaded()
-        self._registry.register(self._loaded)
+        self._late = Counter(
+            "opportune_late_answers",
+            "Scoring calls answered after their deadline.",
+            registry=self._registry,
+        )
+        self._ignored = Counter(
+            "opportune_deadlines_ignored",
+            "Values of X-Deadline-Ms that are no number of milliseconds.",
+            registry=self._registry,
+        )
+        self._lost = Counter(
+            "opportune_decisions_lost",
+            "Decisions that could not be written to the log.",
+            ["why"],
+            registry=self._registry,
+        )
+        self._opened = Counter(
+            "opportune_breaker_opened",
+            "How often a dependency failed so often that it was no longer asked.",
+            ["dependency"],
+            registry=self._registry,
+        )
+        self._now = _Now()
+        self._registry.register(self._now)
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
         """Count a request; `route` is a path of ours or `other`."""
@@ -64,29 +87,50 @@ class Metrics:
         """Count events: accepted, duplicate or the reason of a rejection."""
         self._events.labels(outcome).inc(n)
 
+    def count_late(self) -> None:
+        """Count a scoring call that was answered after its deadline."""
+        self._late.inc()
+
+    def count_ignored_deadline(self) -> None:
+        """Count a deadline that is no number."""
+        self._ignored.inc()
+
+    def count_lost(self, why: Lost, n: int) -> None:
+        """Count decisions that are not in the log."""
+        self._lost.labels(why.value).inc(n)
+
+    def count_opened(self, dependency: str) -> None:
+        """Count a breaker that opened."""
+        self._opened.labels(dependency).inc()
+
     def count_refused(self, model: str, _why: str) -> None:
         """Count a bundle that was not taken."""
         self._refused.labels(model).inc()
 
-    def page(self, champions: Champions) -> bytes:
-        """The text that Prometheus reads."""
-        self._loaded.champions = champions
+    def page(self, champions: Champions, *, is_open: Mapping[str, bool]) -> bytes:
+        """The text that Prometheus reads.
+
+        Args:
+            is_open: By dependency, whether its breaker is open in this process.
+        """
+        self._now.champions, self._now.is_open = champions, is_open
         if not self._is_shared:
             return generate_latest(self._registry)
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
-        together.register(self._loaded)
+        together.register(self._now)
         return generate_latest(together)
 
 
-class _Loaded:
-    """Which versions serve, told from the champions: nothing to clear when one is swapped.
+class _Now:
+    """Which versions serve and which breakers are open, told from what is: nothing to clear.
 
     A `Gauge` cannot forget labels where PROMETHEUS_MULTIPROC_DIR is set.
     """
 
     def __init__(self) -> None:
         self.champions = Champions()
+        self.is_open: Mapping[str, bool] = {}
 
     def collect(self) -> Iterator[Metric]:
         """As the registry asks."""
@@ -98,3 +142,11 @@ class _Loaded:
         for name, loaded in self.champions.by_name.items():
             gauge.add_metric([name, loaded.version], 1)
         yield gauge
+        breakers = GaugeMetricFamily(
+            "opportune_breaker_open",
+            "1 while a dependency fails and is not asked, in the process that tells.",
+            labels=["dependency"],
+        )
+        for name, is_open in self.is_open.items():
+            breakers.add_metric([name], float(is_open))
+        yield breakers

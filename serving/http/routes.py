@@ -7,7 +7,7 @@ else; what the models could not know is told in `fallback`.
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
@@ -22,14 +22,19 @@ from features.events.intake import Intake
 from features.events.log import EventLog
 from features.events.schema import Event, parse_event
 from features.stream import Stream
-from serving.asks import Ask, Champions, Prediction
+from serving.asks import Ask
 from serving.clock import Clock
+from serving.deadline import Deadline
 from serving.decider import Decider, Scored
-from serving.fallback import FallbackReason
-from serving.http.access import is_rate_limited
-from serving.http.answers import answer_of, ask_of, models_of
+from serving.decision_log import DecisionLog
+from serving.fallback import FallbackReason as Why
+from serving.guard import STORE, GuardedStore
+from serving.http.answers import answer_of, ask_of, models_of, record_of
+from serving.http.drain import Drain
 from serving.http.metrics import Metrics
+from serving.http.patience import Patience
 from serving.http.problems import MADE_UP, ProblemError, mistakes
+from serving.http.rooms import BATCHES, INTAKES, LOOKS, RETRY_AFTER_S, Room
 from serving.http.schemas import (
     BatchAnswer,
     BatchRequest,
@@ -41,11 +46,11 @@ from serving.http.schemas import (
     ReadyAnswer,
     ScoreAnswer,
     ScoreRequest,
+    StoreOut,
 )
 from serving.loader import Loader
 
 LOG: Final = logging.getLogger("opportune.http")
-RETRY_AFTER_S: Final = "5"
 _NAME: Final = re.compile(r"[a-z_]+(\.[a-z_]+)?", re.ASCII)  # a caller may put anything into a name
 _Body = TypeVar("_Body", bound=BaseModel)
 
@@ -61,100 +66,114 @@ class Parts:
     metrics: Metrics
     clock: Clock
     epsilon: float
+    patience: Patience
+    store: GuardedStore
+    decisions: DecisionLog | None
+    drain: Drain
+    batches: Room = field(default_factory=lambda: Room(BATCHES))
+    intakes: Room = field(default_factory=lambda: Room(INTAKES))
+    looks: Room = field(default_factory=lambda: Room(LOOKS))
 
 
 def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
     """The routes over one set of parts."""
     router = APIRouter(
         route_class=guarded,
-        responses={code: {"model": Problem} for code in (400, 401, 403, 413, 429)},
+        responses={code: {"model": Problem} for code in (400, 401, 403, 413, 429, 503)},
     )
 
     @router.post("/v1/score", response_model=ScoreAnswer, openapi_extra=_body(ScoreRequest))
     async def score(request: Request) -> Response:
         """When to send, whether to hold back and what to put in, for one recipient."""
         ask = ask_of(_parsed(ScoreRequest, await request.body()))
-        return _json(_answers(parts, [ask], is_limited=is_rate_limited(request))[0])
+        deadline = parts.patience.deadline(request)
+        why = parts.patience.why_not(request, deadline)
+        return _json(_answers(parts, [ask], deadline, why)[0])
 
     @router.post("/v1/score:batch", response_model=BatchAnswer, openapi_extra=_body(BatchRequest))
     async def score_batch(request: Request) -> Response:
         """The same for up to 1,000 recipients, in order; a bad item leaves the others alone."""
         body = _parsed(BatchRequest, await request.body())
-        is_limited = is_rate_limited(request)
-        answer = await run_in_threadpool(_score_batch, parts, body.requests, is_limited=is_limited)
-        return _json(answer)
+        deadline = parts.patience.deadline(request, n_items=len(body.requests))
+        why = parts.patience.why_not(request, deadline, has_room=parts.batches.is_free)
+        # Priors are little work: beyond the room for batches they have threads of their own.
+        run = parts.batches.run if why is Why.NONE else run_in_threadpool
+        answer = await run(_score_batch, parts, body.requests, deadline, why)
+        return Response(answer, media_type="application/json")
 
     @router.post(
         "/v1/events",
         response_model=EventsAnswer,
         openapi_extra=_body(EventsRequest),
-        responses={503: {"model": Problem}},
     )
     async def add_events(request: Request) -> Response:
         """Store events durably and fold them into the next score; repeat a call at will."""
         body = _parsed(EventsRequest, await request.body())
-        return _json(await run_in_threadpool(_add_events, parts, body.events))
+        return _json(await parts.intakes.run(_add_events, parts, body.events))
 
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
         """The process is alive."""
         return {"status": "ok"}
 
-    @router.get("/readyz", response_model=ReadyAnswer)
+    @router.get("/readyz", response_model=ReadyAnswer, responses={503: {"model": ReadyAnswer}})
     async def readyz() -> Response:
-        """The service can answer, by fallback where no champion is loaded."""
-        return _json(ReadyAnswer(ready=True, models=models_of(parts.loader.current)))
+        """The service can answer, by fallback where no champion or no online store is there."""
+        store = StoreOut.UNAVAILABLE if parts.store.is_open else StoreOut.OK
+        models = models_of(parts.loader.current)
+        is_ready = not parts.drain.is_ending
+        status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return _json(ReadyAnswer(ready=is_ready, models=models, online_store=store), status=status)
 
     @router.get("/metrics", response_class=Response)
     async def metrics() -> Response:
         """Metrics for Prometheus."""
-        page = parts.metrics.page(parts.loader.current)
+        page = parts.metrics.page(parts.loader.current, is_open={STORE: parts.store.is_open})
         return Response(page, media_type="text/plain; version=0.0.4")
 
     return router
 
 
-def _answers(parts: Parts, asks: Sequence[Ask], *, is_limited: bool) -> list[ScoreAnswer]:
-    """Complete answers in order."""
+def _answers(parts: Parts, asks: Sequence[Ask], deadline: Deadline, why: Why) -> list[ScoreAnswer]:
+    """Complete answers in order: by the priors where there is a reason, or for what is late."""
     now = parts.clock()
-    if is_limited:
-        priors = parts.decider.prior(asks, now=now, why=FallbackReason.RATE_LIMITED)
-        scored = Scored(priors, Champions())
+    if why is Why.NONE:
+        scored = parts.decider.score(asks, now=now, deadline=deadline)
     else:
-        scored = parts.decider.score(asks, now=now)
-    return [
-        _answer(parts, ask, prediction, scored.champions, now)
-        for ask, prediction in zip(asks, scored.predictions, strict=True)
-    ]
+        scored = parts.decider.prior(asks, why=why)
+    return [_answer(parts, ask, one, now) for ask, one in zip(asks, scored, strict=True)]
 
 
-def _answer(
-    parts: Parts, ask: Ask, prediction: Prediction, champions: Champions, now: int
-) -> ScoreAnswer:
+def _answer(parts: Parts, ask: Ask, scored: Scored, now: int) -> ScoreAnswer:
     """A fault of ours on the way still ends in a complete answer, and only for this one."""
     try:
-        answer = answer_of(ask, prediction, champions, now=now, epsilon=parts.epsilon)
+        answer = answer_of(ask, scored, now=now, epsilon=parts.epsilon)
     except Exception:  # a fault of ours must not cost anybody a mail
         LOG.exception("deciding for a recipient failed; answering with priors")
-        (prediction,) = parts.decider.prior([ask], now=now)
-        answer = answer_of(ask, prediction, champions, now=now, epsilon=parts.epsilon)
-    parts.metrics.count_prediction(prediction)
+        (scored,) = parts.decider.prior([ask])
+        answer = answer_of(ask, scored, now=now, epsilon=parts.epsilon)
+    parts.metrics.count_prediction(scored.prediction)
+    if parts.decisions is not None:
+        parts.decisions.add(record_of(answer, at=now, is_test=ask.is_test))
     return answer
 
 
-def _score_batch(parts: Parts, items: list[Any], *, is_limited: bool) -> BatchAnswer:
-    results: list[ScoreAnswer | ItemRefused | None] = []
+def _score_batch(parts: Parts, items: list[Any], deadline: Deadline, why: Why) -> bytes:
+    """A `BatchAnswer`, written item by item: in one piece it would keep everybody waiting."""
+    results: list[bytes] = []
     asks = []
+    places = []
     for index, item in enumerate(items):
         try:
             asks.append(ask_of(ScoreRequest.model_validate(item)))
-            results.append(None)
+            places.append(index)
+            results.append(b"")
         except ValidationError as error:
-            results.append(ItemRefused(index=index, errors=mistakes(error)))
-    if asks:
-        answers = iter(_answers(parts, asks, is_limited=is_limited))
-        results = [next(answers) if result is None else result for result in results]
-    return BatchAnswer(results=[result for result in results if result is not None])
+            refused = ItemRefused(index=index, errors=mistakes(error))
+            results.append(refused.model_dump_json().encode())
+    for place, answer in zip(places, _answers(parts, asks, deadline, why), strict=True):
+        results[place] = answer.model_dump_json().encode()
+    return b'{"results":[' + b",".join(results) + b"]}"
 
 
 def _add_events(parts: Parts, items: list[Any]) -> EventsAnswer:
@@ -211,8 +230,8 @@ def _parsed(model: type[_Body], body: bytes) -> _Body:
         raise ProblemError(HTTPStatus.BAD_REQUEST, detail, errors=mistakes(error)) from error
 
 
-def _json(answer: BaseModel) -> Response:
-    return Response(answer.model_dump_json(), media_type="application/json")
+def _json(answer: BaseModel, *, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(answer.model_dump_json(), status.value, media_type="application/json")
 
 
 def _body(model: type[BaseModel]) -> dict[str, Any]:

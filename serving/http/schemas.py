@@ -1,6 +1,7 @@
 """What is asked and answered over HTTP: typed, closed sets, no nulls, every key always there."""
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
@@ -75,6 +76,11 @@ class ScoreRequest(Strict):
     explore: bool = Field(
         default=True,
         description="False for a dry run: the first item is the best one and never drawn.",
+    )
+
+    test: bool = Field(
+        default=False,
+        description="True for a test recipient: the same answer, marked in the log of decisions.",
     )
 
     @field_validator("timezone")
@@ -290,11 +296,19 @@ class WebhookAnswer(Strict):
     quarantined: int
 
 
+class StoreOut(StrEnum):
+    """Whether the online store is asked: `unavailable` while it fails."""
+
+    OK = "ok"
+    UNAVAILABLE = "unavailable"
+
+
 class ReadyAnswer(Strict):
-    """Whether the service can answer, if only by fallback, and with which models."""
+    """Whether the service can answer, if only by fallback, and with what."""
 
     ready: bool
     models: ModelsOut
+    online_store: StoreOut
 
 
 class Problem(BaseModel):

@@ -5,7 +5,6 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
-from starlette.concurrency import run_in_threadpool
 
 from features.errors import StoreUnavailableError
 from features.events.esp.adapter import Delivery, WebhookRefusedError
@@ -13,6 +12,7 @@ from features.stream import Stream
 from serving.clock import Clock
 from serving.http.metrics import Metrics
 from serving.http.problems import ProblemError
+from serving.http.rooms import Room
 from serving.http.schemas import Problem, WebhookAnswer
 from serving.webhooks import Webhooks
 
@@ -26,6 +26,7 @@ def webhook_router(
     metrics: Metrics,
     clock: Clock,
     guarded: type[APIRoute],
+    intakes: Room,
 ) -> APIRouter:
     """The route over one set of credentials."""
     router = APIRouter(
@@ -61,7 +62,7 @@ def webhook_router(
         """Take what a mail provider tells; 200 only after the durable write."""
         headers = {name.lower(): value for name, value in request.headers.items()}
         delivery = Delivery(headers, await request.body(), clock())
-        answer = await run_in_threadpool(take, provider, delivery)
+        answer = await intakes.run(take, provider, delivery)
         return Response(answer.model_dump_json(), media_type="application/json")
 
     return router

@@ -1,0 +1,161 @@
+"""What was decided, by whom and with what chance: lines in files, written beside the scoring.
+
+One thread per process appends NDJSON to `decisions/<UTC day>.<process>.ndjson`, five times a
+second. Files are never shared: each start of a process has a name of its own. A decision that
+cannot be written is dropped and counted; no call waits for the disk or fails because of it.
+
+Failure mode: what was decided in the last fifth of a second is gone after `kill -9`, and the last
+line may be torn; a power cut takes what the system had not yet written. `features.decisions` reads
+what there is.
+"""
+
+import logging
+import os
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from features.events.schema import DAY_US, SECOND_US
+
+LOG: Final = logging.getLogger("opportune.decisions")
+FLUSH_EVERY_S: Final = 0.2
+ROOM: Final = 20_000  # decisions that wait for the disk; some 30 MB
+Record = dict[str, Any]
+
+
+class Lost(StrEnum):
+    """Why a decision is not in the log."""
+
+    QUEUE_FULL = "queue_full"
+    NOT_WRITTEN = "not_written"
+
+
+class DecisionLog:
+    """Takes decisions and writes them in the background, between `start` and `stop`.
+
+    Args:
+        lost: Told how many were lost and why.
+        room: How many may wait.
+    """
+
+    def __init__(
+        self, folder: Path, *, lost: Callable[[Lost, int], None], room: int = ROOM
+    ) -> None:
+        self._folder = folder
+        self._lost = lost
+        self._room = room
+        self._waiting: deque[Record] = deque()
+        self._files = _Files(folder)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="opportune-decisions", daemon=True)
+        self._is_troubled = False
+
+    def add(self, record: Record) -> None:
+        """Take one decision; `at` is its moment in microseconds. Returns at once, whatever is."""
+        if len(self._waiting) >= self._room:
+            self._lost(Lost.QUEUE_FULL, 1)
+            return
+        self._waiting.append(record)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what waits and end."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        is_over = False
+        while not is_over:
+            is_over = self._stop.wait(FLUSH_EVERY_S)
+            try:
+                self._flush()
+            except Exception:  # the log must outlive every surprise
+                LOG.exception("writing decisions failed")
+        self._files.close()
+
+    def _flush(self) -> None:
+        by_day: dict[int, list[bytes]] = {}
+        for _ in range(len(self._waiting)):
+            record = self._waiting.popleft()
+            by_day.setdefault(record["at"] // DAY_US, []).append(orjson.dumps(record))
+        for day, lines in by_day.items():
+            try:
+                self._files.append(day, b"\n".join(lines) + b"\n")
+            except OSError as error:
+                self._lost(Lost.NOT_WRITTEN, len(lines))
+                self._tell(f"{self._folder}: {error}; decisions are lost until it can be written")
+            else:
+                self._tell("")
+
+    def _tell(self, trouble: str) -> None:
+        """Say once that it is in trouble, and once that it is not."""
+        if trouble and not self._is_troubled:
+            LOG.error("%s", trouble)
+        elif self._is_troubled and not trouble:
+            LOG.warning("%s: decisions are written again", self._folder)
+        self._is_troubled = bool(trouble)
+
+
+class _Files:
+    """One file at a time to append to; whole lines or nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._number = 0  # of the file, where one had to be given up
+        self._day = -1
+        self._path = folder
+        self._file: int | None = None
+
+    def append(self, day: int, lines: bytes) -> None:
+        """Write lines at the end of a day's file.
+
+        Raises:
+            OSError: They could not be written; nothing of them is left behind.
+        """
+        file = self._opened(day)
+        size = os.fstat(file).st_size
+        written = 0
+        try:
+            while written < len(lines):  # the second part of what does not fit fails and says why
+                written += os.write(file, lines[written:])
+        except OSError:
+            self._take_back(file, size)
+            raise
+
+    def close(self) -> None:
+        """Close the file; the next line opens one."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _opened(self, day: int) -> int:
+        if self._file is not None and day == self._day and self._path.exists():
+            return self._file
+        self.close()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        shown = datetime.fromtimestamp(day * DAY_US / SECOND_US, UTC).date().isoformat()
+        part = f".{self._number}" if self._number else ""
+        self._path = self._folder / f"{shown}.{self._process}{part}.ndjson"
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        self._file, self._day = os.open(self._path, flags, 0o644), day
+        return self._file
+
+    def _take_back(self, file: int, size: int) -> None:
+        """Without half a line in it the file can be gone on with."""
+        try:
+            os.ftruncate(file, size)
+        except OSError:
+            self._number += 1
+            self.close()
