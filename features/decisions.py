@@ -13,19 +13,25 @@ from typing import Final
 
 import polars as pl
 
-VERSION: Final = 1
+VERSION: Final = 2
 SCHEMA: Final = pl.Schema(
     {
         "version": pl.Int32(),
         "decision_id": pl.String(),
         "recipient_key": pl.String(),
         "send_id": pl.String(),
+        "slot": pl.String(),
         "at": pl.Int64(),  # microseconds, as in events
         "best_at": pl.Int64(),  # the chosen hour, seconds since 1970
         "default_at": pl.Int64(),
         "p_engage": pl.Float64(),
         "p_engage_default": pl.Float64(),
         "binding_constraint": pl.String(),
+        "propensity_hour": pl.Float64(),
+        "explored_hour": pl.Boolean(),
+        "arm": pl.String(),  # personal or holdout
+        "hold": pl.String(),  # why the mail had better not go out
+        "propensity_hold": pl.Float64(),
         "p_churn": pl.Float64(),
         "band": pl.String(),
         "variant": pl.String(),  # empty without candidates

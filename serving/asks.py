@@ -10,6 +10,8 @@ from features.candidates import Candidate
 from models.bundle import Bundle
 from serving.churn_reasons import Effect
 from serving.fallback import FallbackReason
+from serving.holding import AS_USUAL, Values
+from serving.rules import FREE, Rules
 
 Floats = NDArray[np.float32]
 
@@ -21,6 +23,8 @@ class Ask:
     Args:
         explore: Whether this mail is to be sent; a dry run draws nothing.
         is_test: Whether the recipient is a test; the answer is the same, nothing is learnt of it.
+        slot: The place in the mail that is decided on, where a mail has several.
+        values: What an answer is worth to the sender, and what leaving costs.
     """
 
     recipient_key: str
@@ -34,6 +38,9 @@ class Ask:
     candidates: tuple[Candidate, ...] = ()
     explore: bool = True
     is_test: bool = False
+    slot: str = ""
+    rules: Rules = FREE
+    values: Values = AS_USUAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.policy import MIN_EVIDENCE
+from serving.hours import MIN_EVIDENCE
 
 DAYS: Final = tuple(
     f"{day}day" for day in ["Mon", "Tues", "Wednes", "Thurs", "Fri", "Satur", "Sun"]

@@ -17,7 +17,7 @@ Failure mode: chances are those of the deliveries known at the time of the answe
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import Final
@@ -48,12 +48,27 @@ def first_place(
     if len(delivered) == 1:
         return FirstPlace(best, 1.0, is_explored=False)
     shares = exploration_shares(delivered)
-    is_explored = _uniform(decision_id, b"whether") < epsilon
+    is_explored = is_drawn(decision_id, "whether", epsilon)
     chosen = best
     if is_explored:
         chosen = min(shares, key=lambda item: _finish(decision_id, item) / shares[item])
     propensity = epsilon * shares[chosen] + (1.0 - epsilon) * (chosen == best)
     return FirstPlace(chosen, propensity, is_explored)
+
+
+def drawn_hour(
+    decision_id: str, moments: Sequence[int], best: int, *, epsilon: float
+) -> tuple[int, float, bool]:
+    """The best moment, or with probability `epsilon` any of them alike.
+
+    Returns:
+        The moment, its chance, and whether it was drawn.
+    """
+    is_explored = is_drawn(decision_id, "when at all", epsilon)
+    chosen = best
+    if is_explored:  # by moment, so that an hour that passes does not deal the others anew
+        chosen = min(moments, key=lambda at: _uniform(decision_id, b"when", str(at)))
+    return chosen, epsilon / len(moments) + (1.0 - epsilon) * (chosen == best), is_explored
 
 
 def exploration_shares(delivered: Mapping[str, float]) -> dict[str, float]:
@@ -67,6 +82,11 @@ def exploration_shares(delivered: Mapping[str, float]) -> dict[str, float]:
         return dict.fromkeys(delivered, 1.0 / len(delivered))
     even, more = (1.0 - TO_COLD) / len(delivered), TO_COLD / len(cold)
     return {item: even + more if item in cold else even for item in delivered}
+
+
+def is_drawn(decision_id: str, purpose: str, epsilon: float) -> bool:
+    """True for a share `epsilon` of all decisions; at most 16 characters of purpose."""
+    return _uniform(decision_id, purpose.encode()) < epsilon
 
 
 def _finish(decision_id: str, item: str) -> float:

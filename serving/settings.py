@@ -112,6 +112,21 @@ class ServingSettings(DataSettings):
         ge=0,
         le=1,
     )
+    epsilon_hour: float = Field(
+        0.05,
+        description="Share of mails whose hour is drawn from the allowed ones; 0 never.",
+        ge=0,
+        le=1,
+    )
+    holdout: float = Field(
+        0.05,
+        description="Share of recipients who get the sender's own hour and order, to compare with.",
+        ge=0,
+        le=1,
+    )
+    holdout_salt: str = Field(
+        "", description="Who is held out; another text draws other people. At most 64 bytes count."
+    )
     metrics_open: bool = Field(
         default=True,
         description="Whether /metrics needs no API key; else one with the scope `admin`.",

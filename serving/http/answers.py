@@ -10,13 +10,18 @@ from models.specs.churn import COMPLAINT, UNSUBSCRIBE
 from serving import policy
 from serving.asks import Ask, Champions, Prediction
 from serving.decider import Scored
+from serving.decision import Decision
 from serving.explanation import explained
 from serving.fallback import FallbackReason, worst
+from serving.holding import HoldReason
+from serving.hours import SendTime, Slot, ZoneSource
+from serving.http.rule_schemas import micros, rules_of, values_of
 from serving.http.schemas import (
     ChurnOut,
     ContentOut,
     EffectOut,
     FallbackOut,
+    HoldOut,
     ModelsOut,
     PartsOut,
     RankedOut,
@@ -25,11 +30,9 @@ from serving.http.schemas import (
     ScoreRequest,
     SendTimeOut,
     SlotOut,
-    micros,
 )
-from serving.policy import Slot
 
-RECORD_VERSION: Final = 1  # of lines in the log of decisions
+RECORD_VERSION: Final = 2  # of lines in the log of decisions
 
 
 def ask_of(body: ScoreRequest) -> Ask:
@@ -49,6 +52,9 @@ def ask_of(body: ScoreRequest) -> Ask:
         ),
         explore=body.explore,
         is_test=body.test,
+        slot=body.slot,
+        rules=rules_of(body.rules),
+        values=values_of(body.values),
     )
 
 
@@ -84,18 +90,16 @@ def age_s(prediction: Prediction, now: int) -> int:
     return int(max(now - prediction.newest_at, 0) // SECOND_US) if prediction.newest_at else -1
 
 
-def answer_of(ask: Ask, scored: Scored, *, now: int, epsilon: float) -> ScoreAnswer:
-    """The complete answer for one ask; a dry run is answered by the policy that never explores."""
+def answer_of(ask: Ask, scored: Scored, made: Decision, *, now: int) -> ScoreAnswer:
+    """The complete answer for one ask."""
     prediction, champions = scored.prediction, scored.champions
-    epsilon = epsilon if ask.explore else 0.0
-    chosen = policy.send_time(ask, prediction, now=now)
-    ranked = policy.ranking(ask, prediction, epsilon=epsilon)
-    slots = [_slot(slot, chosen) for slot in chosen.slots]
+    chosen = made.hours
     return ScoreAnswer(
-        decision_id=policy.decision_id(ask, epsilon=epsilon),
+        decision_id=made.id,
         recipient_key=ask.recipient_key,
         send_id=ask.send_id,
         as_of=policy.shown(now // SECOND_US * SECOND_US, UTC),
+        arm=made.arm,
         send_time=SendTimeOut(
             best_at=policy.shown(chosen.best.at, chosen.zone),
             best_at_epoch=chosen.best.at // SECOND_US,
@@ -114,10 +118,13 @@ def answer_of(ask: Ask, scored: Scored, *, now: int, epsilon: float) -> ScoreAns
             explanation=explained(
                 prediction.activity,
                 active_hours=prediction.features.get("active_total", 0.0),
-                is_utc=chosen.zone_source is policy.ZoneSource.UNKNOWN,
+                is_utc=chosen.zone_source is ZoneSource.UNKNOWN,
             ),
-            slots=slots,
+            explored=chosen.is_explored,
+            propensity=chosen.propensity,
+            slots=[_slot(slot, chosen) for slot in chosen.slots],
         ),
+        hold=_hold(made),
         churn=ChurnOut(
             p_churn=round(prediction.p_churn, 6),
             band=policy.band(prediction.p_churn, ask.previous_band),
@@ -128,17 +135,17 @@ def answer_of(ask: Ask, scored: Scored, *, now: int, epsilon: float) -> ScoreAns
             ),
             effects=effects_of(prediction),
         ),
-        content=_content(ranked),
+        content=_content(made.ranked),
         reason_codes=policy.reason_codes(prediction.features),
         evidence_n=round(prediction.features.get("active_total", 0.0)),
         feature_age_s=age_s(prediction, now),
         fallback=fallback_of(prediction),
         models=models_of(champions),
-        policy=policy.policy_name(epsilon),
+        policy=made.policy.name,
     )
 
 
-def record_of(answer: ScoreAnswer, *, at: int, is_test: bool) -> dict[str, Any]:
+def record_of(answer: ScoreAnswer, *, at: int, slot: str, is_test: bool) -> dict[str, Any]:
     """A decision as `features.decisions` reads it; `at` in microseconds."""
     hour, churn, content = answer.send_time, answer.churn, answer.content
     return {
@@ -146,12 +153,18 @@ def record_of(answer: ScoreAnswer, *, at: int, is_test: bool) -> dict[str, Any]:
         "decision_id": answer.decision_id,
         "recipient_key": answer.recipient_key,
         "send_id": answer.send_id,
+        "slot": slot,
         "at": at,
         "best_at": hour.best_at_epoch,
         "default_at": hour.default_at_epoch,
         "p_engage": hour.p_engage,
         "p_engage_default": hour.p_engage_default,
         "binding_constraint": hour.binding_constraint,
+        "propensity_hour": hour.propensity,
+        "explored_hour": hour.explored,
+        "arm": answer.arm,
+        "hold": answer.hold.reason,
+        "propensity_hold": answer.hold.propensity,
         "p_churn": churn.p_churn,
         "band": churn.band,
         "variant": content.variant,
@@ -188,7 +201,20 @@ def _basis(prediction: Prediction, champions: Champions) -> str:
     return "prior" if model is None or is_prior else model.bundle.manifest.basis
 
 
-def _slot(slot: Slot, chosen: policy.SendTime) -> SlotOut:
+def _hold(made: Decision) -> HoldOut:
+    hold = made.hold
+    return HoldOut(
+        hold_back=hold.reason is not HoldReason.NONE,
+        reason=hold.reason,
+        until=policy.shown(hold.until, made.hours.zone) if hold.until else "",
+        until_epoch=hold.until // SECOND_US,
+        value=round(hold.value, 6),
+        propensity=hold.propensity,
+        explored=hold.is_explored,
+    )
+
+
+def _slot(slot: Slot, chosen: SendTime) -> SlotOut:
     return SlotOut(
         at=policy.shown(slot.at, chosen.zone),
         at_epoch=slot.at // SECOND_US,

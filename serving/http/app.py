@@ -35,6 +35,7 @@ from serving.http.webhooks import webhook_router
 from serving.keyring import KeyRing
 from serving.keys import KeyFile
 from serving.loader import LOG, Loader
+from serving.policy import Policy
 from serving.settings import ServingSettings
 from serving.webhooks import Certificates, Webhooks
 
@@ -67,7 +68,9 @@ def create_app(
         stream=stream,
         metrics=metrics,
         clock=clock,
-        epsilon=settings.epsilon,
+        policy=Policy(
+            settings.epsilon, settings.epsilon_hour, settings.holdout, settings.holdout_salt
+        ),
         patience=Patience(settings.deadline_ms / 1_000, metrics),
         store=states,
         decisions=decisions,

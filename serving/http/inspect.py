@@ -15,6 +15,7 @@ from features.events.schema import SECOND_US, Event, EventType
 from models.specs import SPECS
 from serving import policy
 from serving.asks import Ask, Prediction
+from serving.hours import send_time
 from serving.http.answers import age_s, effects_of, fallback_of, models_of
 from serving.http.inspect_schemas import (
     ChurnWhy,
@@ -69,7 +70,7 @@ def _recipient(parts: Parts, key: str) -> RecipientAnswer:
         raise ProblemError(
             HTTPStatus.NOT_FOUND, "nothing is known of this recipient; a score is answered anyway"
         )
-    chosen = policy.send_time(ask, prediction, now=now)
+    chosen = send_time(ask, prediction, now=now)
     features = _finite(prediction)
     return RecipientAnswer(
         recipient_key=key,

@@ -3,8 +3,9 @@
 from pydantic import Field
 
 from features.events.schema import Actor, EventType
-from serving.http.schemas import EffectOut, FallbackOut, ModelsOut, Strict
-from serving.policy import ZoneSource
+from serving.hours import ZoneSource
+from serving.http.rule_schemas import Strict
+from serving.http.schemas import EffectOut, FallbackOut, ModelsOut
 
 
 class FeatureOut(Strict):

@@ -8,6 +8,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.asks import Champions, Prediction
+from serving.decision import Decision
 from serving.decision_log import Lost
 
 LATENCY_S: Final = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -35,6 +36,12 @@ class Metrics:
             "opportune_answers",
             "Parts of answers by model and by why they were not the model's own.",
             ["model", "fallback"],
+            registry=self._registry,
+        )
+        self._decisions = Counter(
+            "opportune_decisions",
+            "Decisions by arm, by why the mail is held back and by what binds the hour.",
+            ["arm", "hold", "binding"],
             registry=self._registry,
         )
         self._events = Counter(
@@ -82,6 +89,11 @@ class Metrics:
         """Count an answer's parts."""
         for model, reason in prediction.reasons.items():
             self._answers.labels(model, reason.value).inc()
+
+    def count_decision(self, made: Decision) -> None:
+        """Count what was decided."""
+        arm, hold, binding = made.arm, made.hold.reason.value, made.hours.binding.value
+        self._decisions.labels(arm, hold, binding).inc()
 
     def count_event(self, outcome: str, n: int = 1) -> None:
         """Count events: accepted, duplicate or the reason of a rejection."""

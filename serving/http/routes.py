@@ -26,6 +26,7 @@ from serving.asks import Ask
 from serving.clock import Clock
 from serving.deadline import Deadline
 from serving.decider import Decider, Scored
+from serving.decision import Decision, decide
 from serving.decision_log import DecisionLog
 from serving.fallback import FallbackReason as Why
 from serving.guard import STORE, GuardedStore
@@ -35,6 +36,7 @@ from serving.http.metrics import Metrics
 from serving.http.patience import Patience
 from serving.http.problems import MADE_UP, ProblemError, mistakes
 from serving.http.rooms import BATCHES, INTAKES, LOOKS, RETRY_AFTER_S, Room
+from serving.http.rule_schemas import throttle_of
 from serving.http.schemas import (
     BatchAnswer,
     BatchRequest,
@@ -49,6 +51,8 @@ from serving.http.schemas import (
     StoreOut,
 )
 from serving.loader import Loader
+from serving.policy import Policy
+from serving.throttle import Throttle, decide_all
 
 LOG: Final = logging.getLogger("opportune.http")
 _NAME: Final = re.compile(r"[a-z_]+(\.[a-z_]+)?", re.ASCII)  # a caller may put anything into a name
@@ -65,7 +69,7 @@ class Parts:
     stream: Stream
     metrics: Metrics
     clock: Clock
-    epsilon: float
+    policy: Policy
     patience: Patience
     store: GuardedStore
     decisions: DecisionLog | None
@@ -98,7 +102,7 @@ def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
         why = parts.patience.why_not(request, deadline, has_room=parts.batches.is_free)
         # Priors are little work: beyond the room for batches they have threads of their own.
         run = parts.batches.run if why is Why.NONE else run_in_threadpool
-        answer = await run(_score_batch, parts, body.requests, deadline, why)
+        answer = await run(_score_batch, parts, body, deadline, why)
         return Response(answer, media_type="application/json")
 
     @router.post(
@@ -134,36 +138,62 @@ def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
     return router
 
 
-def _answers(parts: Parts, asks: Sequence[Ask], deadline: Deadline, why: Why) -> list[ScoreAnswer]:
+def _answers(
+    parts: Parts,
+    asks: Sequence[Ask],
+    deadline: Deadline,
+    why: Why,
+    throttle: Throttle | None = None,
+) -> list[ScoreAnswer]:
     """Complete answers in order: by the priors where there is a reason, or for what is late."""
     now = parts.clock()
     if why is Why.NONE:
         scored = parts.decider.score(asks, now=now, deadline=deadline)
     else:
         scored = parts.decider.prior(asks, why=why)
-    return [_answer(parts, ask, one, now) for ask, one in zip(asks, scored, strict=True)]
+    made = _throttled(parts, asks, scored, now, throttle)
+    return [
+        _answer(parts, ask, one, now, decision)
+        for ask, one, decision in zip(asks, scored, made, strict=True)
+    ]
 
 
-def _answer(parts: Parts, ask: Ask, scored: Scored, now: int) -> ScoreAnswer:
+def _throttled(
+    parts: Parts, asks: Sequence[Ask], scored: Sequence[Scored], now: int, throttle: Throttle | None
+) -> Sequence[Decision | None]:
+    """The decisions that share the hours; none where nothing is shared, or nothing can be."""
+    if throttle is not None:
+        try:
+            predictions = [one.prediction for one in scored]
+            return decide_all(asks, predictions, parts.policy, now=now, throttle=throttle)
+        except Exception:  # a fault of ours must not cost anybody a mail
+            LOG.exception("throttling %d mails failed; deciding for each alone", len(asks))
+    return [None] * len(asks)
+
+
+def _answer(parts: Parts, ask: Ask, scored: Scored, now: int, made: Decision | None) -> ScoreAnswer:
     """A fault of ours on the way still ends in a complete answer, and only for this one."""
     try:
-        answer = answer_of(ask, scored, now=now, epsilon=parts.epsilon)
+        made = made or decide(ask, scored.prediction, parts.policy, now=now)
+        answer = answer_of(ask, scored, made, now=now)
     except Exception:  # a fault of ours must not cost anybody a mail
         LOG.exception("deciding for a recipient failed; answering with priors")
         (scored,) = parts.decider.prior([ask])
-        answer = answer_of(ask, scored, now=now, epsilon=parts.epsilon)
+        made = decide(ask, scored.prediction, parts.policy, now=now)
+        answer = answer_of(ask, scored, made, now=now)
     parts.metrics.count_prediction(scored.prediction)
+    parts.metrics.count_decision(made)
     if parts.decisions is not None:
-        parts.decisions.add(record_of(answer, at=now, is_test=ask.is_test))
+        parts.decisions.add(record_of(answer, at=now, slot=ask.slot, is_test=ask.is_test))
     return answer
 
 
-def _score_batch(parts: Parts, items: list[Any], deadline: Deadline, why: Why) -> bytes:
+def _score_batch(parts: Parts, body: BatchRequest, deadline: Deadline, why: Why) -> bytes:
     """A `BatchAnswer`, written item by item: in one piece it would keep everybody waiting."""
     results: list[bytes] = []
     asks = []
     places = []
-    for index, item in enumerate(items):
+    for index, item in enumerate(body.requests):
         try:
             asks.append(ask_of(ScoreRequest.model_validate(item)))
             places.append(index)
@@ -171,7 +201,9 @@ def _score_batch(parts: Parts, items: list[Any], deadline: Deadline, why: Why) -
         except ValidationError as error:
             refused = ItemRefused(index=index, errors=mistakes(error))
             results.append(refused.model_dump_json().encode())
-    for place, answer in zip(places, _answers(parts, asks, deadline, why), strict=True):
+    throttle = None if body.throttle is None else throttle_of(body.throttle)
+    answers = _answers(parts, asks, deadline, why, throttle)
+    for place, answer in zip(places, answers, strict=True):
         results[place] = answer.model_dump_json().encode()
     return b'{"results":[' + b",".join(results) + b"]}"
 

@@ -1,22 +1,25 @@
 """What is asked and answered over HTTP: typed, closed sets, no nulls, every key always there."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, Field, StringConstraints, field_validator
 from pydantic import model_validator as model_check
 
 from features.events.schema import (
     MAX_KEY_CHARS,
     MAX_TEXT_CHARS,
     MAX_TOPICS,
-    SECOND_US,
     zone_of,
 )
 from models.specs.churn import Theme
 from serving.fallback import FallbackReason
-from serving.policy import Band, Binding, ReasonCode, ZoneSource
+from serving.holding import HoldReason
+from serving.hours import ZoneSource
+from serving.http.rule_schemas import RulesIn, Strict, ThrottleIn, ValuesIn, micros
+from serving.policy import Band, ReasonCode
+from serving.rules import Binding
 
 MAX_CANDIDATES: Final = 200
 MAX_BATCH: Final = 1_000
@@ -25,12 +28,6 @@ MAX_WINDOW_DAYS: Final = 31
 
 Key = Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY_CHARS)]
 Text = Annotated[str, StringConstraints(max_length=MAX_KEY_CHARS)]
-
-
-class Strict(BaseModel):
-    """Unknown fields are mistakes, and numbers are finite."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
 
 class CandidateIn(Strict):
@@ -54,6 +51,7 @@ class ScoreRequest(Strict):
         description="The opaque key of the recipient; never an address.", examples=["r_9f2"]
     )
     send_id: Text = Field("", description="The mailing; part of the decision's identity.")
+    slot: Text = Field("", description="The place in the mail, where one mail asks for several.")
     timezone: Text = Field(
         "", description="IANA zone of the recipient, if the sender knows better than the events."
     )
@@ -77,10 +75,15 @@ class ScoreRequest(Strict):
         default=True,
         description="False for a dry run: the first item is the best one and never drawn.",
     )
-
     test: bool = Field(
         default=False,
-        description="True for a test recipient: the same answer, marked in the log of decisions.",
+        description="True for a test recipient: never held out, marked in the log of decisions.",
+    )
+    rules: RulesIn = Field(
+        default_factory=RulesIn, description="Hours that are forbidden, and how much mail."
+    )
+    values: ValuesIn = Field(
+        default_factory=ValuesIn, description="What holding back is judged by."
     )
 
     @field_validator("timezone")
@@ -135,7 +138,23 @@ class SendTimeOut(Strict):
     explanation: str = Field(
         description="When the person is active, in a few words of English, and how much says so."
     )
-    slots: list[SlotOut]
+    explored: bool = Field(description="Whether the hour was drawn rather than the best.")
+    propensity: float = Field(description="The chance, exactly, that this hour was chosen.")
+    slots: list[SlotOut] = Field(
+        description="The allowed hours of the window; all of them where none is allowed."
+    )
+
+
+class HoldOut(Strict):
+    """Whether the mail had better not go out as asked."""
+
+    hold_back: bool = Field(description="True: do not send it now, see `reason`.")
+    reason: HoldReason
+    until: str = Field(description="When it may go out; empty where that is not the question.")
+    until_epoch: int = Field(description="The same in seconds since 1970; 0 for none.")
+    value: float = Field(description="Of sending at the best hour, in the unit of `values`.")
+    propensity: float = Field(description="The chance, exactly, of just this answer.")
+    explored: bool = Field(description="It goes out to find out, although it seems not worth it.")
 
 
 class RisksOut(Strict):
@@ -217,7 +236,11 @@ class ScoreAnswer(Strict):
     recipient_key: str
     send_id: str
     as_of: str
+    arm: Literal["personal", "holdout"] = Field(
+        description="`holdout`: the sender's own hour and order, to compare with."
+    )
     send_time: SendTimeOut
+    hold: HoldOut
     churn: ChurnOut
     content: ContentOut
     reason_codes: list[ReasonCode]
@@ -244,6 +267,7 @@ class BatchRequest(Strict):
         description="Bodies of /v1/score.",
         examples=[[{"recipient_key": "r"}]],
     )
+    throttle: ThrottleIn | None = None
 
 
 class BatchAnswer(Strict):
@@ -320,11 +344,3 @@ class Problem(BaseModel):
     detail: str
     errors: list[str] = []
     request_id: str = Field(description="Also in the header X-Request-Id and in the log.")
-
-
-def micros(moment: datetime | None) -> int:
-    """Microseconds since 1970; zero for none, a naive time is UTC."""
-    if moment is None:
-        return 0
-    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return round(aware.timestamp() * SECOND_US)

@@ -50,7 +50,7 @@ from features.stream import AFFINITIES, KEY_FIELDS
 from pipelines.ingest import ingest
 from serving.asks import Ask, Champions, Loaded, Prediction
 from serving.fallback import FallbackReason
-from serving.policy import send_time
+from serving.hours import send_time
 from serving.scorer import Known, predict
 from tests.benchmarks.observer import p_silent
 from training import labels

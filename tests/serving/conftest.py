@@ -42,6 +42,10 @@ def is_complete() -> Callable[[Any], None]:
     return complete
 
 
+# Nobody is held out and no hour is drawn, so that one call tells what the models say.
+PERSONAL = {"holdout": 0.0, "epsilon_hour": 0.0}
+
+
 @dataclass(frozen=True)
 class World:
     """A running service in this process."""
@@ -67,7 +71,7 @@ def open_service(small_world) -> Iterator[Callable[..., World]]:
     with ExitStack() as stack:
 
         def opened(data_dir: Path, **more: Any) -> World:
-            told = {"mlflow_url": "", "deadline_ms": PATIENT_MS, **more}
+            told = {"mlflow_url": "", "deadline_ms": PATIENT_MS, **PERSONAL, **more}
             settings = ServingSettings(data_dir=data_dir, **told)
             app = create_app(settings, clock=lambda: small_world.now)
             client = TestClient(app, raise_server_exceptions=False)
@@ -125,7 +129,8 @@ def start_process() -> Iterator[Callable[..., Process]]:
 
     def start(data_dir: Path, *, command: list[str] | None = None, **environment: str) -> Process:
         patient = {"PYTHONPATH": "", "OPPORTUNE_DEADLINE_MS": str(PATIENT_MS)}
-        own = {**patient, **os.environ, **environment}
+        told = {f"OPPORTUNE_{name.upper()}": str(share) for name, share in PERSONAL.items()}
+        own = {**patient, **told, **os.environ, **environment}
         process = Process(data_dir, own, command or [sys.executable, "-m", "serving"])
         started.append(process)
         return process.start()

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from serving.asks import Ask
 from serving.exploration import ENOUGH, exploration_shares, first_place
-from serving.policy import decision_id
+from serving.policy import Policy
 
 ITEMS = {"best": 5_000.0, "old": 900.0, "older": 300.0, "new": 12.0, "newest": 0.0}
-DECISIONS = [decision_id(Ask(f"r{n}", send_id=f"s{n % 7}")) for n in range(40_000)]
+DECISIONS = [Policy().id_of(Ask(f"r{n}", send_id=f"s{n % 7}")) for n in range(40_000)]
 
 CROWDS = st.dictionaries(
     st.text(max_size=5), st.floats(0, 1e4) | st.sampled_from([0.0, 299.99, ENOUGH, np.nan, np.inf]),

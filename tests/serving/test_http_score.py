@@ -106,7 +106,7 @@ def test_some_mails_explore_with_a_logged_chance_and_dry_runs_never(small_world,
     assert 70 < len(drawn) < 170
     assert len({content["variant"] for content in drawn}) == 6
     for content, policy in found:
-        assert policy == "default@2;epsilon=0.2"
+        assert policy == "default@3;epsilon=0.2;epsilon_hour=0;holdout=0"
         assert content["variant"] == content["ranking"][0]["content_id"]
         best = max(row["p_click"] for row in content["ranking"])
         is_best = content["ranking"][0]["p_click"] == best
@@ -116,7 +116,7 @@ def test_some_mails_explore_with_a_logged_chance_and_dry_runs_never(small_world,
     assert contents(again, small_world, range(600)) == found
 
     dry = contents(world, small_world, range(600), explore=False)
-    assert {policy for _, policy in dry} == {"default@2;epsilon=0"}
+    assert {policy for _, policy in dry} == {"default@3;epsilon=0;epsilon_hour=0;holdout=0"}
     assert not any(content["explored"] or content["propensity"] < 1 for content, _ in dry)
     (order,) = {tuple(row["content_id"] for row in content["ranking"]) for content, _ in dry}
     assert order[0] in {content["variant"] for content, _ in found if not content["explored"]}

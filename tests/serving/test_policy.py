@@ -16,8 +16,11 @@ from serving import policy
 from serving.asks import Ask, Prediction
 from serving.exploration import FirstPlace
 from serving.fallback import FallbackReason
-from serving.policy import Band, Binding, ReasonCode, ZoneSource
+from serving.hours import ZoneSource, send_time
+from serving.policy import Band, Policy, ReasonCode
+from serving.rules import Binding
 
+PLAIN = Policy()
 MINUTE_US = 60 * SECOND_US
 NOW = int(datetime(2026, 3, 2, 9, 30, tzinfo=UTC).timestamp()) * SECOND_US
 ZONES = (
@@ -72,6 +75,11 @@ def said(
     )
 
 
+def ranked_by(ask: Ask, told: Prediction, *, epsilon: float = 0.0) -> policy.Ranking:
+    made = Policy(epsilon)
+    return policy.ranking(ask, told, made, made.id_of(ask))
+
+
 def hour_of_week(at: int, zone: str) -> int:
     local = datetime.fromtimestamp(at // SECOND_US, UTC).astimezone(ZoneInfo(zone))
     return local.weekday() * 24 + local.hour
@@ -88,7 +96,7 @@ def test_around_a_clock_change_no_hour_is_lost_doubled_or_misplaced(zone, window
     begin = nights[which % len(nights)] + window[0] * MINUTE_US
     end = begin + window[1] * MINUTE_US
     ask = Ask("r", timezone=zone, window_from=begin, window_to=end)
-    chosen = policy.send_time(ask, said(week), now=begin - DAY_US)
+    chosen = send_time(ask, said(week), now=begin - DAY_US)
     moments = [slot.at for slot in chosen.slots]
     whole = [at for at in range(begin // HOUR_US * HOUR_US, end + 1, HOUR_US) if at >= begin]
     if whole:
@@ -105,7 +113,7 @@ def test_around_a_clock_change_no_hour_is_lost_doubled_or_misplaced(zone, window
 
 @given(st.integers(-12 * 60, 14 * 60), WEEKS)
 def test_an_offset_alone_is_a_clock_too(offset, week):
-    chosen = policy.send_time(Ask("r"), said(week, offset=offset), now=NOW)
+    chosen = send_time(Ask("r"), said(week, offset=offset), now=NOW)
     assert chosen.zone_source is ZoneSource.OFFSET
     for slot in chosen.slots:
         local = datetime.fromtimestamp(slot.at // SECOND_US, UTC) + timedelta(minutes=offset)
@@ -114,11 +122,11 @@ def test_an_offset_alone_is_a_clock_too(offset, week):
 
 def test_the_clock_is_the_senders_then_the_events_then_utc():
     both = said(zone="Asia/Tokyo", offset=540)
-    asked = policy.send_time(Ask("r", timezone="Europe/Berlin"), both, now=NOW)
+    asked = send_time(Ask("r", timezone="Europe/Berlin"), both, now=NOW)
     assert (asked.zone_name, asked.zone_source) == ("Europe/Berlin", ZoneSource.REQUEST)
-    known = policy.send_time(Ask("r"), both, now=NOW)
+    known = send_time(Ask("r"), both, now=NOW)
     assert (known.zone_name, known.zone_source) == ("Asia/Tokyo", ZoneSource.EVENTS)
-    odd = policy.send_time(Ask("r"), said(zone="No/Where"), now=NOW)
+    odd = send_time(Ask("r"), said(zone="No/Where"), now=NOW)
     assert (odd.zone_name, odd.zone_source) == ("UTC", ZoneSource.UNKNOWN)
 
 
@@ -126,7 +134,7 @@ def test_the_clock_is_the_senders_then_the_events_then_utc():
 def test_a_window_that_has_passed_is_answered_now_and_says_so(passed, length, week):
     end = NOW - passed * SECOND_US
     ask = Ask("r", window_from=end - length * SECOND_US, window_to=end)
-    chosen = policy.send_time(ask, said(week), now=NOW)
+    chosen = send_time(ask, said(week), now=NOW)
     assert chosen.best.at == chosen.default.at == NOW
     assert chosen.binding is Binding.WINDOW_PASSED
 
@@ -135,7 +143,7 @@ def test_a_window_that_has_passed_is_answered_now_and_says_so(passed, length, we
 def test_a_window_within_one_hour_that_lies_ahead_has_not_passed(first, last, ahead):
     hour = NOW // HOUR_US * HOUR_US + ahead * HOUR_US
     begin, end = sorted((hour + first * MINUTE_US, hour + last * MINUTE_US))
-    chosen = policy.send_time(Ask("r", window_from=begin, window_to=end), said(), now=NOW)
+    chosen = send_time(Ask("r", window_from=begin, window_to=end), said(), now=NOW)
     assert begin <= chosen.best.at <= end
     assert chosen.binding is not Binding.WINDOW_PASSED
 
@@ -143,7 +151,7 @@ def test_a_window_within_one_hour_that_lies_ahead_has_not_passed(first, last, ah
 @given(WEEKS, st.floats(0, 2.9), st.integers(-100, 100))
 def test_little_evidence_keeps_the_senders_hour(week, active, hours):
     ask = Ask("r", default_at=NOW + hours * HOUR_US)
-    chosen = policy.send_time(ask, said(week, active=active), now=NOW)
+    chosen = send_time(ask, said(week, active=active), now=NOW)
     assert chosen.best == chosen.default
     assert chosen.binding in {Binding.LITTLE_EVIDENCE, Binding.NONE}
     nearest = min(chosen.slots, key=lambda slot: abs(slot.at - ask.default_at))
@@ -154,21 +162,21 @@ def test_little_evidence_keeps_the_senders_hour(week, active, hours):
 def test_one_sure_cohort_speaks_for_who_has_shown_little(week, active, concentration, hours):
     """Before any sign of life nobody is of a kind, however common it is."""
     ask = Ask("r", default_at=NOW + hours * HOUR_US)
-    known = policy.send_time(ask, said(week), now=NOW)
+    known = send_time(ask, said(week), now=NOW)
     few = said(week, active=active, concentration=concentration)
     if concentration > 0.5:
-        assert policy.send_time(ask, few, now=NOW) == known
+        assert send_time(ask, few, now=NOW) == known
     else:
-        assert policy.send_time(ask, few, now=NOW).binding is not Binding.LITTLE_GAIN
-        assert policy.send_time(ask, few, now=NOW).best == known.default
+        assert send_time(ask, few, now=NOW).binding is not Binding.LITTLE_GAIN
+        assert send_time(ask, few, now=NOW).best == known.default
     none = said(week, active=0.0, concentration=concentration)
-    assert policy.send_time(ask, none, now=NOW).best == known.default
+    assert send_time(ask, none, now=NOW).best == known.default
 
 
 @given(WEEKS)
 def test_every_slot_has_the_interval_of_its_own_hour(week):
     told = said(week)
-    for slot in policy.send_time(Ask("r"), told, now=NOW).slots:
+    for slot in send_time(Ask("r"), told, now=NOW).slots:
         hour = hour_of_week(slot.at, "UTC")
         assert (slot.low, slot.high) == (told.p_low[hour], told.p_high[hour])
 
@@ -176,13 +184,13 @@ def test_every_slot_has_the_interval_of_its_own_hour(week):
 @given(WEEKS, st.integers(0, 24))
 def test_the_hour_is_moved_for_a_gain_of_one_percent_and_not_for_less(week, hours):
     ask = Ask("r", default_at=NOW + hours * HOUR_US)
-    chosen = policy.send_time(ask, said(week), now=NOW)
+    chosen = send_time(ask, said(week), now=NOW)
     top = max(chosen.slots, key=lambda slot: slot.p)
     if top.p >= chosen.default.p * 1.01:
         assert chosen.best == top
     else:
         assert chosen.best == chosen.default
-    flat = policy.send_time(ask, said(0.1 + 0.0009 * week), now=NOW)
+    flat = send_time(ask, said(0.1 + 0.0009 * week), now=NOW)
     assert flat.best == flat.default
     assert flat.binding in {Binding.LITTLE_GAIN, Binding.NONE}
 
@@ -190,7 +198,7 @@ def test_the_hour_is_moved_for_a_gain_of_one_percent_and_not_for_less(week, hour
 def test_of_equal_hours_the_first_is_taken():
     week = np.full(168, 0.1)
     week[[hour_of_week(NOW + HOUR_US * n, "UTC") for n in (5, 9, 14)]] = 0.5
-    chosen = policy.send_time(Ask("r", default_at=NOW), said(week), now=NOW)
+    chosen = send_time(Ask("r", default_at=NOW), said(week), now=NOW)
     assert chosen.best.at == (NOW // HOUR_US + 5) * HOUR_US
 
 
@@ -198,18 +206,19 @@ def test_a_window_that_hides_a_better_hour_is_named():
     week = np.full(168, 0.1)
     week[hour_of_week(NOW + 48 * HOUR_US, "UTC")] = 0.5
     ask = Ask("r", window_from=NOW, window_to=NOW + 8 * HOUR_US)
-    assert policy.send_time(ask, said(week), now=NOW).binding is Binding.WINDOW
+    assert send_time(ask, said(week), now=NOW).binding is Binding.WINDOW
 
 
 @given(st.text(max_size=20), st.text(min_size=1, max_size=20), WEEKS)
 def test_the_decision_is_the_same_however_often_a_mail_is_rendered(send, key, week):
     ask = Ask(key, send_id=send)
     again = Ask(key, send_id=send, timezone="Asia/Tokyo", candidates=(Candidate("a"),))
-    assert policy.decision_id(ask) == policy.decision_id(again)
-    assert policy.decision_id(ask) != policy.decision_id(Ask(key + "x", send_id=send))
-    assert policy.decision_id(ask) != policy.decision_id(Ask(key, send_id=send + "x"))
-    first = policy.send_time(ask, said(week), now=NOW)
-    assert policy.send_time(ask, said(week), now=NOW) == first
+    assert PLAIN.id_of(ask) == PLAIN.id_of(again)
+    assert PLAIN.id_of(ask) != PLAIN.id_of(Ask(key + "x", send_id=send))
+    assert PLAIN.id_of(ask) != PLAIN.id_of(Ask(key, send_id=send + "x"))
+    assert PLAIN.id_of(ask) != PLAIN.id_of(Ask(key, send_id=send, slot="footer"))
+    first = send_time(ask, said(week), now=NOW)
+    assert send_time(ask, said(week), now=NOW) == first
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=20).map(sorted))
@@ -225,7 +234,7 @@ def test_a_higher_risk_is_never_a_lower_band(risks):
 @given(st.lists(st.sampled_from([0.0, 0.01, 0.02, 0.5, 1.0]), max_size=30))
 def test_a_ranking_is_the_candidates_best_first_and_ties_as_asked(chances):
     ask = Ask("r", candidates=tuple(Candidate(f"c{n:02}") for n in range(len(chances))))
-    ranked = policy.ranking(ask, said(items=chances))
+    ranked = ranked_by(ask, said(items=chances))
     by_name = {f"c{n:02}": np.float32(chance) for n, chance in enumerate(chances)}
     assert dict(ranked.rows) == by_name
     assert ranked.rows == sorted(ranked.rows, key=lambda row: (-row[1], row[0]))
@@ -240,24 +249,24 @@ def test_exploring_moves_one_candidate_to_the_front_and_leaves_the_others_in_ord
     items = [f"c{n:02}" for n in range(len(chances))]
     ask = Ask("r", send_id=str(send), candidates=tuple(map(Candidate, items)))
     told = said(items=chances)
-    best_first = policy.ranking(ask, told).rows
-    explored = policy.ranking(ask, told, epsilon=1.0)
+    best_first = ranked_by(ask, told).rows
+    explored = ranked_by(ask, told, epsilon=1.0)
     front, *rest = explored.rows
     assert front[0] == explored.first.content_id
     assert rest == [row for row in best_first if row[0] != front[0]]
-    assert explored == policy.ranking(ask, told, epsilon=1.0)
+    assert explored == ranked_by(ask, told, epsilon=1.0)
     turned = replace(ask, candidates=ask.candidates[::-1])
-    again = policy.ranking(turned, said(items=chances[::-1]), epsilon=1.0)
+    again = ranked_by(turned, said(items=chances[::-1]), epsilon=1.0)
     assert again.first.content_id == front[0]  # the order of asking does not matter
     if len(items) > 1:
-        assert policy.ranking(ask, told, epsilon=0.0).rows == best_first
+        assert ranked_by(ask, told, epsilon=0.0).rows == best_first
 
 
 def test_a_candidate_asked_for_twice_is_one_candidate_of_the_draw():
     asked = tuple(map(Candidate, ("a", "b", "a", "a")))
     told = said(items=(0.1, 0.2, 0.3, 0.05))
     found = [
-        policy.ranking(Ask("r", send_id=str(n), candidates=asked), told, epsilon=1.0)
+        ranked_by(Ask("r", send_id=str(n), candidates=asked), told, epsilon=1.0)
         for n in range(2_000)
     ]
     assert {ranked.first.propensity for ranked in found} == {0.5}
@@ -270,8 +279,8 @@ def test_a_candidate_asked_for_twice_is_one_candidate_of_the_draw():
 
 
 def test_a_policy_that_explores_more_is_another_policy():
-    names = [policy.policy_name(epsilon) for epsilon in (0.0, 0.05, 0.1, 1.0)]
-    ids = [policy.decision_id(Ask("r"), epsilon=epsilon) for epsilon in (0.0, 0.05, 0.1, 1.0)]
+    names = [Policy(epsilon).name for epsilon in (0.0, 0.05, 0.1, 1.0)]
+    ids = [Policy(epsilon).id_of(Ask("r")) for epsilon in (0.0, 0.05, 0.1, 1.0)]
     assert len(set(names)) == len(set(ids)) == 4
 
 

@@ -9,8 +9,8 @@ from features.events import world_chances as chance
 from features.events.log import EventLog
 from features.events.schema import DAY_US, HOUR_US
 from features.events.simulator import simulate
-from serving import policy
 from serving.asks import Ask, Champions
+from serving.hours import send_time
 from tests.benchmarks.bench_worlds import ENDS_AT, asked, logged, subscribed, trained
 
 N_ITEMS = 12
@@ -38,7 +38,7 @@ def told(tmp_path_factory):
     slots = []
     for ask, answer in zip(asks, answers, strict=True):
         window = Ask(ask.recipient_key, window_from=int(at[0, 0]), window_to=int(at[0, 0]))
-        slots.append(policy.send_time(window, answer, now=ENDS_AT + DAY_US).slots[0])
+        slots.append(send_time(window, answer, now=ENDS_AT + DAY_US).slots[0])
     active = np.array([answer.features.get("active_total", 0.0) for answer in answers])
     found = np.array([(slot.p, slot.low, slot.high) for slot in slots])
     return truth, found, active

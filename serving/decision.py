@@ -1,0 +1,78 @@
+"""One decision from one prediction: hour, order and hold together, each with its chance. Pure."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from serving.asks import Ask, Prediction
+from serving.exploration import is_drawn
+from serving.fallback import FallbackReason
+from serving.holding import HoldReason
+from serving.hours import SendTime, explored, send_time
+from serving.policy import Policy, Ranking, ranking
+from serving.rules import Binding
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Whether the mail had better not go out as asked.
+
+    Args:
+        until: When it may, microseconds; zero where that is not known or not the question.
+        value: Of sending it at the best hour, in the sender's unit.
+        propensity: The chance of just this, to hold it or to send it.
+        is_explored: It goes out although it is not worth it, so that somebody finds out.
+    """
+
+    reason: HoldReason
+    until: int
+    value: float
+    propensity: float = 1.0
+    is_explored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is decided for one ask."""
+
+    id: str
+    policy: Policy
+    is_held_out: bool
+    hours: SendTime
+    ranked: Ranking
+    hold: Hold
+
+    @property
+    def arm(self) -> Literal["personal", "holdout"]:
+        """For comparing those held out with the others."""
+        return "holdout" if self.is_held_out else "personal"
+
+
+def decide(ask: Ask, prediction: Prediction, policy: Policy, *, now: int) -> Decision:
+    """Decide on everything; the same ask, prediction, policy and moment give the same."""
+    policy = policy.of(ask)
+    named = policy.id_of(ask)
+    is_held_out = policy.holds_out(ask.recipient_key)
+    hours = send_time(ask, prediction, now=now, is_personal=not is_held_out)
+    if not is_held_out:
+        hours = explored(hours, named, epsilon=policy.epsilon_hour)
+    ranked = ranking(ask, prediction, policy, named)
+    held = _hold(ask, prediction, hours, named, epsilon=0.0 if is_held_out else policy.epsilon)
+    if is_held_out and held.reason is HoldReason.NOT_WORTH_IT:
+        held = Hold(HoldReason.NONE, 0, held.value)
+    return Decision(named, policy, is_held_out, hours, ranked, held)
+
+
+def _hold(ask: Ask, prediction: Prediction, hours: SendTime, named: str, *, epsilon: float) -> Hold:
+    value = ask.values.of(hours.best.p, prediction.risks)
+    if hours.forbidden_by is not Binding.NONE:
+        if hours.is_next_known:
+            return Hold(HoldReason.NO_ALLOWED_HOUR, hours.best.at, value)
+        return Hold(HoldReason.NEVER_ALLOWED, 0, value)
+    is_own_word = all(
+        prediction.reasons[model] is FallbackReason.NONE for model in ("send_time", "churn")
+    )
+    if value >= 0.0 or not is_own_word:
+        return Hold(HoldReason.NONE, 0, value)
+    if is_drawn(named, "send anyway", epsilon):
+        return Hold(HoldReason.NONE, 0, value, epsilon, is_explored=True)
+    return Hold(HoldReason.NOT_WORTH_IT, 0, value, 1.0 - epsilon)

@@ -1,0 +1,65 @@
+"""Many decisions that share the hours: no hour takes more mails than it may. Pure.
+
+Those who lose most by another hour choose first, each among the hours that are not full yet.
+Where all hours of the window are full the mail waits for the next one that is not, and says so.
+
+Failure mode: the order of choosing is greedy; the sum of chances may be a little below the best.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from features.events.schema import HOUR_US
+from serving.asks import Ask, Prediction
+from serving.decision import Decision, decide
+from serving.holding import HoldReason
+from serving.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """So many mails an hour at most.
+
+    Args:
+        planned: Mails that other calls have put into an hour (microseconds).
+    """
+
+    per_hour: int
+    planned: Mapping[int, int] = field(default_factory=dict)
+
+
+def decide_all(
+    asks: Sequence[Ask],
+    predictions: Sequence[Prediction],
+    policy: Policy,
+    *,
+    now: int,
+    throttle: Throttle,
+) -> list[Decision]:
+    """Decide for all, in the order of the asks, within the throttle."""
+    free = [decide(a, p, policy, now=now) for a, p in zip(asks, predictions, strict=True)]
+    taken = Counter(throttle.planned)
+    decided: dict[int, Decision] = {}
+    for place in sorted(range(len(asks)), key=lambda i: -_at_stake(free[i])):
+        full = frozenset(at for at, mails in taken.items() if mails >= throttle.per_hour)
+        made = free[place]
+        if _hour(made) in full:
+            ask = asks[place]
+            limited = replace(ask, rules=replace(ask.rules, full=ask.rules.full | full))
+            made = decide(limited, predictions[place], policy, now=now)
+        if made.hold.reason in {HoldReason.NONE, HoldReason.NO_ALLOWED_HOUR}:
+            taken[_hour(made)] += 1
+        decided[place] = made
+    return [decided[place] for place in range(len(asks))]
+
+
+def _hour(made: Decision) -> int:
+    return made.hours.best.at // HOUR_US * HOUR_US
+
+
+def _at_stake(made: Decision) -> float:
+    """What the chosen hour is worth beside the middle one."""
+    return made.hours.best.p - float(np.median([slot.p for slot in made.hours.slots]))
