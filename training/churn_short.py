@@ -49,7 +49,8 @@ def train_short(
 
     Raises:
         LabelsImmatureError: The log is shorter than the horizon.
-        TooFewRowsError: Fewer than 50 people were ever active, or came back 25 times together.
+        TooFewRowsError: Fewer than 50 people were ever active, or they came back fewer than 25
+            times together.
         ParityError: The exported graph and the formula disagree.
     """
     order.need_days(SPEC.name, horizon)
