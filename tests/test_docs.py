@@ -18,7 +18,10 @@ from pipelines.cli import app
 from pipelines.settings import DemoSettings, Settings
 from serving.fallback import FallbackReason
 from serving.http.app import create_app
-from serving.policy import Band, Binding, ReasonCode, ZoneSource
+from serving.holding import HoldReason
+from serving.hours import ZoneSource
+from serving.policy import Band, ReasonCode
+from serving.rules import Binding
 from serving.settings import ServingSettings
 
 ROOT = Path(__file__).parents[1]
@@ -51,7 +54,7 @@ def test_every_event_type_field_and_rejection_is_documented():
 
 
 def test_every_fallback_constraint_band_zone_source_and_reason_code_is_documented():
-    words = [*FallbackReason, *Binding, *Band, *ZoneSource, *ReasonCode]
+    words = [*FallbackReason, *Binding, *HoldReason, *Band, *ZoneSource, *ReasonCode]
     assert not missing_from("docs/api.md", [str(word) for word in words])
 
 
