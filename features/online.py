@@ -1,12 +1,12 @@
 """The online store as the stream, serving and the commands see it, wherever it lies."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from features.packed import PackedStore
-from features.packed_rows import Row
+from features.packed_rows import LIVES_S, Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,25 +69,29 @@ class OnlineStore(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-def open_store(address: str | Path) -> OnlineStore:
-    """The store at an address: `redis://`, `rediss://`, `unix://`, or the path of a SQLite file."""
+def open_store(address: str | Path, *, lives_s: Mapping[str, float] = LIVES_S) -> OnlineStore:
+    """The store at an address: `redis://`, `rediss://`, `unix://`, or the path of a SQLite file.
+
+    Args:
+        lives_s: Time to live by entity, seconds.
+    """
     if _is_redis(address):
-        return _redis(str(address))
-    return PackedStore(Path(address))
+        return _redis(str(address), lives_s)
+    return PackedStore(Path(address), lives_s=lives_s)
 
 
-def open_reader(address: str | Path) -> OnlineStore:
+def open_reader(address: str | Path, *, lives_s: Mapping[str, float] = LIVES_S) -> OnlineStore:
     """The same for who must not wait: a read fails when it is not answered in `READ_MS`."""
     if _is_redis(address):
-        return _redis(str(address))
-    return PackedStore(Path(address), busy_timeout_ms=READ_MS)
+        return _redis(str(address), lives_s)
+    return PackedStore(Path(address), busy_timeout_ms=READ_MS, lives_s=lives_s)
 
 
 def _is_redis(address: str | Path) -> bool:
     return str(address).startswith(("redis://", "rediss://", "unix://"))
 
 
-def _redis(address: str) -> OnlineStore:
+def _redis(address: str, lives_s: Mapping[str, float]) -> OnlineStore:
     from features.packed_redis import RedisStore  # noqa: PLC0415  only who asks pays for it
 
-    return RedisStore(address, read_timeout_ms=READ_MS)
+    return RedisStore(address, read_timeout_ms=READ_MS, lives_s=lives_s)

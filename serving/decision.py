@@ -1,13 +1,14 @@
 """One decision from one prediction: hour, order and hold together, each with its chance. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from serving.asks import Ask, Prediction
-from serving.exploration import is_drawn
+from serving.exploration import FirstPlace, is_drawn
 from serving.fallback import FallbackReason
 from serving.holding import HoldReason
 from serving.hours import SendTime, explored, send_time
+from serving.kept import Kept
 from serving.policy import Policy, Ranking, ranking
 from serving.rules import Binding
 
@@ -47,8 +48,14 @@ class Decision:
         return "holdout" if self.is_held_out else "personal"
 
 
-def decide(ask: Ask, prediction: Prediction, policy: Policy, *, now: int) -> Decision:
-    """Decide on everything; the same ask, prediction, policy and moment give the same."""
+def decide(
+    ask: Ask, prediction: Prediction, policy: Policy, *, now: int, kept: Kept | None = None
+) -> Decision:
+    """Decide on everything; the same ask, prediction, policy and moment give the same.
+
+    Args:
+        kept: What was decided for this mail before; it stays wherever it is still possible.
+    """
     policy = policy.of(ask)
     named = policy.id_of(ask)
     is_held_out = policy.holds_out(ask.recipient_key)
@@ -59,7 +66,43 @@ def decide(ask: Ask, prediction: Prediction, policy: Policy, *, now: int) -> Dec
     held = _hold(ask, prediction, hours, named, epsilon=0.0 if is_held_out else policy.epsilon)
     if is_held_out and held.reason is HoldReason.NOT_WORTH_IT:
         held = Hold(HoldReason.NONE, 0, held.value)
-    return Decision(named, policy, is_held_out, hours, ranked, held)
+    made = Decision(named, policy, is_held_out, hours, ranked, held)
+    return made if kept is None else _as_kept(made, kept)
+
+
+def to_keep(made: Decision, *, now: int) -> Kept:
+    """What of a decision must not change; `now` in microseconds."""
+    first = made.ranked.first
+    return Kept(
+        at=now,
+        variant=first.content_id if first else "",
+        propensity=first.propensity if first else 1.0,
+        is_explored=first.is_explored if first else False,
+        best_at=made.hours.best.at,
+        propensity_hour=made.hours.propensity,
+        is_hour_explored=made.hours.is_explored,
+        hold=made.hold.reason,
+        propensity_hold=made.hold.propensity,
+        is_hold_explored=made.hold.is_explored,
+    )
+
+
+def _as_kept(made: Decision, kept: Kept) -> Decision:
+    """An hour that has passed or is forbidden now, and an item not asked for, are decided anew."""
+    ranked, hours, hold = made.ranked, made.hours, made.hold
+    front = next((row for row in ranked.rows if row[0] == kept.variant), None)
+    if front is not None:
+        rows = [front, *(row for row in ranked.rows if row is not front)]
+        ranked = Ranking(rows, FirstPlace(kept.variant, kept.propensity, kept.is_explored))
+    slot = next((slot for slot in hours.slots if slot.at == kept.best_at), None)
+    if slot is not None and hours.forbidden_by is Binding.NONE:
+        hours = replace(
+            hours, best=slot, propensity=kept.propensity_hour, is_explored=kept.is_hour_explored
+        )
+    of_worth = {HoldReason.NONE, HoldReason.NOT_WORTH_IT}
+    if {hold.reason, kept.hold} <= of_worth:
+        hold = Hold(kept.hold, 0, hold.value, kept.propensity_hold, kept.is_hold_explored)
+    return replace(made, ranked=ranked, hours=hours, hold=hold)
 
 
 def _hold(ask: Ask, prediction: Prediction, hours: SendTime, named: str, *, epsilon: float) -> Hold:

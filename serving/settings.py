@@ -47,6 +47,11 @@ class DataSettings(BaseSettings):
         return self.data_dir / "decisions"
 
     @property
+    def kept_address(self) -> str:
+        """Where decisions are kept: a SQLite file of their own or the same Redis."""
+        return self.online_store.get_secret_value() or str(self.data_dir / "kept.sqlite")
+
+    @property
     def models_dir(self) -> Path:
         """Champions as serving reads them."""
         return self.data_dir / "models"
@@ -123,6 +128,12 @@ class ServingSettings(DataSettings):
         description="Share of recipients who get the sender's own hour and order, to compare with.",
         ge=0,
         le=1,
+    )
+    sticky_days: float = Field(
+        30.0,
+        description="Days for which a mail with a `send_id` is answered the same; 0: not at all.",
+        ge=0,
+        le=366,
     )
     holdout_salt: str = Field(
         "", description="Who is held out; another text draws other people. At most 64 bytes count."

@@ -16,6 +16,7 @@ from features.events.schema import HOUR_US
 from serving.asks import Ask, Prediction
 from serving.decision import Decision, decide
 from serving.holding import HoldReason
+from serving.kept import Kept
 from serving.policy import Policy
 
 
@@ -38,9 +39,18 @@ def decide_all(
     *,
     now: int,
     throttle: Throttle,
+    kept: Sequence[Kept | None] | None = None,
 ) -> list[Decision]:
-    """Decide for all, in the order of the asks, within the throttle."""
-    free = [decide(a, p, policy, now=now) for a, p in zip(asks, predictions, strict=True)]
+    """Decide for all, in the order of the asks, within the throttle.
+
+    Args:
+        kept: Per ask what was decided before, see `decide`.
+    """
+    before = kept or [None] * len(asks)
+    free = [
+        decide(ask, prediction, policy, now=now, kept=one)
+        for ask, prediction, one in zip(asks, predictions, before, strict=True)
+    ]
     taken = Counter(throttle.planned)
     decided: dict[int, Decision] = {}
     for place in sorted(range(len(asks)), key=lambda i: -_at_stake(free[i])):
@@ -49,7 +59,7 @@ def decide_all(
         if _hour(made) in full:
             ask = asks[place]
             limited = replace(ask, rules=replace(ask.rules, full=ask.rules.full | full))
-            made = decide(limited, predictions[place], policy, now=now)
+            made = decide(limited, predictions[place], policy, now=now, kept=before[place])
         if made.hold.reason in {HoldReason.NONE, HoldReason.NO_ALLOWED_HOUR}:
             taken[_hour(made)] += 1
         decided[place] = made

@@ -16,6 +16,7 @@ from features.events.quarantine import Quarantine
 from features.online import open_reader, open_store
 from features.stream import Stream
 from models.registry import ModelFolder
+from serving.chooser import Chooser
 from serving.clock import Clock, system_clock
 from serving.decider import Decider
 from serving.decision_log import DecisionLog
@@ -32,6 +33,7 @@ from serving.http.problems import ProblemError, response_of
 from serving.http.routes import Parts, router_of
 from serving.http.schemas import BatchRequest, EventsRequest, ScoreRequest
 from serving.http.webhooks import webhook_router
+from serving.kept import Keeper
 from serving.keyring import KeyRing
 from serving.keys import KeyFile
 from serving.loader import LOG, Loader
@@ -60,6 +62,10 @@ def create_app(
     decisions = None
     if settings.decision_log:
         decisions = DecisionLog(settings.decisions_dir, lost=metrics.count_lost)
+    keeper = None
+    if settings.sticky_days:
+        keeper = Keeper(settings.kept_address, days=settings.sticky_days)
+    writers = [writer for writer in (decisions, keeper) if writer is not None]
     drain = Drain(settings.drain_s)
     parts = Parts(
         decider=Decider(states, loader),
@@ -68,9 +74,7 @@ def create_app(
         stream=stream,
         metrics=metrics,
         clock=clock,
-        policy=Policy(
-            settings.epsilon, settings.epsilon_hour, settings.holdout, settings.holdout_salt
-        ),
+        chooser=Chooser(_policy(settings), keeper),
         patience=Patience(settings.deadline_ms / 1_000, metrics),
         store=states,
         decisions=decisions,
@@ -86,15 +90,15 @@ def create_app(
         loader.start(every_s=settings.poll_s)
         # What is there by now stays: without this the collector walks through it again and again,
         # a quarter of the time that taking events in costs.
-        if decisions is not None:
-            decisions.start()
+        for writer in writers:
+            writer.start()
         gc.collect()
         gc.freeze()
         with drain.on_sigterm():
             yield
         gc.unfreeze()
-        if decisions is not None:
-            decisions.stop()
+        for writer in writers:
+            writer.stop()
         loader.stop()
         log.close()
         states.close()
@@ -119,6 +123,10 @@ def create_app(
     app.add_middleware(Limits, max_bytes=settings.max_body_bytes, metrics=metrics)
     app.add_middleware(Envelope, drain=drain)  # the last one added is the outermost
     return app
+
+
+def _policy(settings: ServingSettings) -> Policy:
+    return Policy(settings.epsilon, settings.epsilon_hour, settings.holdout, settings.holdout_salt)
 
 
 def _webhooks(settings: ServingSettings, log: EventLog) -> Webhooks:

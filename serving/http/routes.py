@@ -23,10 +23,11 @@ from features.events.log import EventLog
 from features.events.schema import Event, parse_event
 from features.stream import Stream
 from serving.asks import Ask
+from serving.chooser import Chooser
 from serving.clock import Clock
 from serving.deadline import Deadline
 from serving.decider import Decider, Scored
-from serving.decision import Decision, decide
+from serving.decision import Decision
 from serving.decision_log import DecisionLog
 from serving.fallback import FallbackReason as Why
 from serving.guard import STORE, GuardedStore
@@ -50,9 +51,9 @@ from serving.http.schemas import (
     ScoreRequest,
     StoreOut,
 )
+from serving.kept import Kept
 from serving.loader import Loader
-from serving.policy import Policy
-from serving.throttle import Throttle, decide_all
+from serving.throttle import Throttle
 
 LOG: Final = logging.getLogger("opportune.http")
 _NAME: Final = re.compile(r"[a-z_]+(\.[a-z_]+)?", re.ASCII)  # a caller may put anything into a name
@@ -69,7 +70,7 @@ class Parts:
     stream: Stream
     metrics: Metrics
     clock: Clock
-    policy: Policy
+    chooser: Chooser
     patience: Patience
     store: GuardedStore
     decisions: DecisionLog | None
@@ -151,36 +152,26 @@ def _answers(
         scored = parts.decider.score(asks, now=now, deadline=deadline)
     else:
         scored = parts.decider.prior(asks, why=why)
-    made = _throttled(parts, asks, scored, now, throttle)
-    return [
-        _answer(parts, ask, one, now, decision)
-        for ask, one, decision in zip(asks, scored, made, strict=True)
-    ]
+    kept = parts.chooser.recalled(asks, now=now)
+    made = parts.chooser.shared(asks, scored, kept, now=now, throttle=throttle)
+    told = zip(asks, scored, kept, made, strict=True)
+    return [_answer(parts, ask, one, now, before, shared) for ask, one, before, shared in told]
 
 
-def _throttled(
-    parts: Parts, asks: Sequence[Ask], scored: Sequence[Scored], now: int, throttle: Throttle | None
-) -> Sequence[Decision | None]:
-    """The decisions that share the hours; none where nothing is shared, or nothing can be."""
-    if throttle is not None:
-        try:
-            predictions = [one.prediction for one in scored]
-            return decide_all(asks, predictions, parts.policy, now=now, throttle=throttle)
-        except Exception:  # a fault of ours must not cost anybody a mail
-            LOG.exception("throttling %d mails failed; deciding for each alone", len(asks))
-    return [None] * len(asks)
-
-
-def _answer(parts: Parts, ask: Ask, scored: Scored, now: int, made: Decision | None) -> ScoreAnswer:
+def _answer(
+    parts: Parts, ask: Ask, scored: Scored, now: int, kept: Kept | None, made: Decision | None
+) -> ScoreAnswer:
     """A fault of ours on the way still ends in a complete answer, and only for this one."""
     try:
-        made = made or decide(ask, scored.prediction, parts.policy, now=now)
+        made = made or parts.chooser.choose(ask, scored, kept, now=now)
         answer = answer_of(ask, scored, made, now=now)
     except Exception:  # a fault of ours must not cost anybody a mail
         LOG.exception("deciding for a recipient failed; answering with priors")
         (scored,) = parts.decider.prior([ask])
-        made = decide(ask, scored.prediction, parts.policy, now=now)
+        made = parts.chooser.choose(ask, scored, None, now=now)
         answer = answer_of(ask, scored, made, now=now)
+    if kept is None:
+        parts.chooser.keep(ask, made, now=now)
     parts.metrics.count_prediction(scored.prediction)
     parts.metrics.count_decision(made)
     if parts.decisions is not None:

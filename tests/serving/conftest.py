@@ -71,7 +71,9 @@ def open_service(small_world) -> Iterator[Callable[..., World]]:
     with ExitStack() as stack:
 
         def opened(data_dir: Path, **more: Any) -> World:
-            told = {"mlflow_url": "", "deadline_ms": PATIENT_MS, **PERSONAL, **more}
+            # Whoever opens the shared world must not write to it.
+            told = {"decision_log": False, "sticky_days": 0, **PERSONAL, **more}
+            told = {"mlflow_url": "", "deadline_ms": PATIENT_MS} | told
             settings = ServingSettings(data_dir=data_dir, **told)
             app = create_app(settings, clock=lambda: small_world.now)
             client = TestClient(app, raise_server_exceptions=False)

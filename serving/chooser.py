@@ -1,0 +1,70 @@
+"""Scored asks to decisions: the policy, what was decided before, and hours that are shared."""
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from serving.asks import Ask
+from serving.decider import Scored
+from serving.decision import Decision, decide, to_keep
+from serving.kept import Keeper, Kept
+from serving.policy import Policy
+from serving.throttle import Throttle, decide_all
+
+LOG: Final = logging.getLogger("opportune.chooser")
+
+
+class Chooser:
+    """Decides by one policy.
+
+    Args:
+        keeper: Where decisions are kept; None to decide anew each time.
+    """
+
+    def __init__(self, policy: Policy, keeper: Keeper | None = None) -> None:
+        self._policy = policy
+        self._keeper = keeper
+
+    def recalled(self, asks: Sequence[Ask], *, now: int) -> list[Kept | None]:
+        """Per ask what was decided before; never an error."""
+        if self._keeper is None or not any(_is_kept(ask) for ask in asks):
+            return [None] * len(asks)
+        ids = [self._policy.of(ask).id_of(ask) if _is_kept(ask) else "" for ask in asks]
+        try:
+            found = self._keeper.recall([one for one in ids if one], now=now)
+        except Exception:  # a fault of ours must not cost anybody a mail
+            LOG.exception("recalling decisions failed; they are made anew")
+            found = {}
+        return [found.get(one) for one in ids]
+
+    def shared(
+        self,
+        asks: Sequence[Ask],
+        scored: Sequence[Scored],
+        kept: Sequence[Kept | None],
+        *,
+        now: int,
+        throttle: Throttle | None,
+    ) -> Sequence[Decision | None]:
+        """Decisions that share the hours; none where nothing is shared, or nothing can be."""
+        if throttle is not None:
+            try:
+                told = [one.prediction for one in scored]
+                return decide_all(asks, told, self._policy, now=now, throttle=throttle, kept=kept)
+            except Exception:  # as above
+                LOG.exception("throttling %d mails failed; deciding for each alone", len(asks))
+        return [None] * len(asks)
+
+    def choose(self, ask: Ask, scored: Scored, kept: Kept | None, *, now: int) -> Decision:
+        """One decision by itself."""
+        return decide(ask, scored.prediction, self._policy, now=now, kept=kept)
+
+    def keep(self, ask: Ask, made: Decision, *, now: int) -> None:
+        """Keep what was decided for the first time."""
+        if self._keeper is not None and _is_kept(ask):
+            self._keeper.keep(made.id, to_keep(made, now=now))
+
+
+def _is_kept(ask: Ask) -> bool:
+    """Only a mail that has a name and is to be sent can be rendered twice."""
+    return bool(ask.send_id) and ask.explore

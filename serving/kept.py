@@ -1,0 +1,159 @@
+"""What was decided for a mail stays decided: the same after a double render, a restart, a swap.
+
+The first decision with a `send_id` is kept by its id for some days: in this process at once, and
+within a fifth of a second in a store that other processes and the next start read. The first one
+wins; a later one of another process is left out.
+
+Failure mode: two processes that are asked for the same mail within that fifth of a second, on both
+sides of a model's swap, may answer differently; what was kept in the last fifth before `kill -9`
+is gone. Where the store cannot be read the answer is made anew.
+"""
+
+import logging
+import struct
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+import orjson
+
+from features.errors import StoreUnavailableError
+from features.events.schema import HOUR_US, SECOND_US
+from features.online import open_reader, open_store
+from features.packing import SEEN_AT
+from serving.guard import GuardedStore
+from serving.holding import HoldReason
+
+LOG: Final = logging.getLogger("opportune.kept")
+ENTITY: Final = "decision"
+FLUSH_EVERY_S: Final = 0.2
+AT_HAND: Final = 50_000  # decisions of this process that need no look into the store; some 30 MB
+ROOM: Final = 50_000  # that wait to be written
+_HEAD: Final = struct.Struct("<qq")
+_LAST: Final = 2**52  # microseconds, in the year 2112; Redis counts in doubles
+_HOLD: Final = 6  # its place in what is packed
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One decision, as far as it must not change.
+
+    Args:
+        at, best_at: When it was made, and the hour it chose; microseconds.
+    """
+
+    at: int
+    variant: str
+    propensity: float
+    is_explored: bool
+    best_at: int
+    propensity_hour: float
+    is_hour_explored: bool
+    hold: HoldReason
+    propensity_hold: float
+    is_hold_explored: bool
+
+    def packed(self) -> bytes:
+        """As the stores keep it: what is older is taken for having seen more, so that it stays."""
+        told = [
+            self.variant, self.propensity, self.is_explored, self.best_at, self.propensity_hour,
+            self.is_hour_explored, self.hold.value, self.propensity_hold, self.is_hold_explored,
+        ]  # fmt: skip
+        head = bytes(SEEN_AT) + _HEAD.pack(_LAST - self.at, self.at)
+        return head + orjson.dumps(told)
+
+    @classmethod
+    def unpacked(cls, blob: bytes) -> Self:
+        """Raises ValueError, TypeError, IndexError or struct.error for bytes that are none."""
+        _, at = _HEAD.unpack_from(blob, SEEN_AT)
+        told = orjson.loads(blob[SEEN_AT + _HEAD.size :])
+        told[_HOLD] = HoldReason(told[_HOLD])
+        return cls(at, *told)
+
+
+class Keeper:
+    """Keeps decisions and recalls them.
+
+    Args:
+        address: Of the store, as `open_store` takes it.
+        days: How long a decision stays.
+    """
+
+    def __init__(self, address: str, *, days: float) -> None:
+        life_s = {ENTITY: days * 24 * HOUR_US / SECOND_US}
+        self._reader = open_reader(address, lives_s=life_s)
+        self._reads = GuardedStore(self._reader)
+        self._store = open_store(address, lives_s=life_s)
+        self._life_us = round(days * 24 * HOUR_US)
+        self._at_hand: OrderedDict[str, Kept] = OrderedDict()
+        self._waiting: deque[tuple[str, Kept]] = deque(maxlen=ROOM)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="opportune-kept", daemon=True)
+
+    def recall(self, ids: Sequence[str], *, now: int) -> dict[str, Kept]:
+        """What was decided before, by decision id; what cannot be read was not."""
+        found = {one: kept for one in ids if (kept := self._at_hand.get(one)) is not None}
+        missing = [one for one in dict.fromkeys(ids) if one not in found]
+        if missing:
+            found |= self._read(missing, now)
+        return {one: kept for one, kept in found.items() if now - kept.at <= self._life_us}
+
+    def keep(self, named: str, kept: Kept) -> None:
+        """Keep a decision that was not recalled. Returns at once."""
+        if self._at_hand.setdefault(named, kept) is kept:
+            self._waiting.append((named, kept))
+            if len(self._at_hand) > AT_HAND:
+                self._at_hand.popitem(last=False)
+
+    def start(self) -> None:
+        """Begin to write in the background."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what waits and end."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+        self._reads.close()
+        self._reader.close()
+        self._store.close()
+
+    def _read(self, ids: list[str], now: int) -> dict[str, Kept]:
+        try:
+            blobs = self._reads.get(ENTITY, ids, now=now)
+        except StoreUnavailableError:
+            return {}
+        found = {}
+        for one, blob in zip(ids, blobs, strict=True):
+            if blob is not None:
+                try:
+                    found[one] = Kept.unpacked(blob)
+                except (ValueError, TypeError, IndexError, struct.error):
+                    LOG.warning("a kept decision cannot be read; it is made anew")
+        return found
+
+    def _run(self) -> None:
+        is_over = False
+        is_troubled = False
+        while not is_over:
+            is_over = self._stop.wait(FLUSH_EVERY_S)
+            try:
+                self._flush()
+            except StoreUnavailableError as error:
+                if not is_troubled:
+                    LOG.warning("%s; decisions are kept in this process alone", error)
+                is_troubled = True
+            except Exception:  # must outlive every surprise
+                LOG.exception("keeping decisions failed")
+            else:
+                is_troubled = False
+
+    def _flush(self) -> None:
+        rows = []
+        for _ in range(len(self._waiting)):
+            named, kept = self._waiting.popleft()
+            rows.append((named, _LAST - kept.at, kept.at, kept.packed()))
+        if rows:
+            self._store.put(ENTITY, rows)
