@@ -30,6 +30,7 @@ LOG: Final = logging.getLogger("opportune.kept")
 ENTITY: Final = "decision"
 FLUSH_EVERY_S: Final = 0.2
 AT_HAND: Final = 50_000  # decisions of this process that need no look into the store; some 30 MB
+TIDIES_EVERY_US: Final = 24 * HOUR_US
 ROOM: Final = 50_000  # that wait to be written
 _HEAD: Final = struct.Struct("<qq")
 _LAST: Final = 2**52  # microseconds, in the year 2112; Redis counts in doubles
@@ -89,6 +90,7 @@ class Keeper:
         self._life_us = round(days * 24 * HOUR_US)
         self._at_hand: OrderedDict[str, Kept] = OrderedDict()
         self._waiting: deque[tuple[str, Kept]] = deque(maxlen=ROOM)
+        self._tidied_at = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="opportune-kept", daemon=True)
 
@@ -157,3 +159,7 @@ class Keeper:
             rows.append((named, _LAST - kept.at, kept.at, kept.packed()))
         if rows:
             self._store.put(ENTITY, rows)
+            newest = max(at for _, _, at, _ in rows)
+            if newest - self._tidied_at > TIDIES_EVERY_US:
+                self._tidied_at = newest
+                self._store.drop_expired(now=newest)
