@@ -2,6 +2,7 @@
 
     <models_dir>/<name>/<version>/          a bundle, never changed once there
     <models_dir>/<name>/champion.json       {"version": "3", "previous": "2"}
+    <models_dir>/<name>/off                 why the model is switched off; there only while it is
 
 The pointer is replaced by a rename, so a reader sees the old champion or the new one. With
 MLflow in the picture the folder is the local cache that survives its absence; without it, the
@@ -18,8 +19,10 @@ from typing import Final
 
 from models.bundle import load_bundle
 from models.errors import BundleCorruptError, VersionUnknownError
+from models.specs import SPECS
 
 POINTER: Final = "champion.json"
+OFF: Final = "off"
 _VERSION: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 
 
@@ -94,6 +97,27 @@ class ModelFolder:
         scratch.write_text(json.dumps({"version": version, "previous": champion.previous}))
         scratch.replace(file)
         return champion
+
+    def switch_off(self, name: str, why: str) -> None:
+        """Let a model no longer answer, whatever its champion; safe to repeat."""
+        file = self.root / name / OFF
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = file.with_name(f".{OFF}.{os.getpid()}.tmp")
+        scratch.write_text(why)
+        scratch.replace(file)
+
+    def switch_on(self, name: str) -> None:
+        """Let its champion answer again; safe to repeat."""
+        (self.root / name / OFF).unlink(missing_ok=True)
+
+    def switched(self) -> dict[str, str | None]:
+        """By model why it is off, None for those that answer."""
+        files = {spec.name: self.root / spec.name / OFF for spec in SPECS}
+        return {name: f.read_text() if f.exists() else None for name, f in files.items()}
+
+    def is_off(self, name: str) -> bool:
+        """Whether a model is switched off."""
+        return (self.root / name / OFF).exists()
 
     def _versions(self, name: str) -> list[str]:
         return sorted(p.name for p in (self.root / name).glob("[!.]*") if p.is_dir())

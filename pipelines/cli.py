@@ -34,6 +34,7 @@ from pipelines.run_commands import (
 )
 from pipelines.settings import Settings
 from pipelines.summary import table_of
+from pipelines.switch_commands import switch as switch_app
 from pipelines.text_commands import choose_text_command
 
 app = typer.Typer(
@@ -147,6 +148,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
 app.add_typer(keys_app)
+app.add_typer(switch_app, name="switch")
 
 
 def main() -> None:

@@ -53,9 +53,18 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Champions:
-    """The models that answer together; replaced whole, so no answer mixes two sets."""
+    """The models that answer together; replaced whole, so no answer mixes two sets.
+
+    Args:
+        off: Those that a person has switched off.
+    """
 
     by_name: Mapping[str, Loaded] = field(default_factory=dict)
+    off: frozenset[str] = frozenset()
+
+    def why_not(self, name: str) -> FallbackReason:
+        """Why a model that does not answer does not."""
+        return FallbackReason.SWITCHED_OFF if name in self.off else FallbackReason.NO_MODEL
 
     def version(self, name: str) -> str:
         """A champion's version, `none` without one."""

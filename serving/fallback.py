@@ -12,6 +12,7 @@ class FallbackReason(StrEnum):
     STATE_UNREADABLE = "state_unreadable"  # stored under other definitions or damaged
     STORE_UNAVAILABLE = "store_unavailable"  # the online store could not be read
     NO_MODEL = "no_model"  # no champion is loaded: the spec's prior
+    SWITCHED_OFF = "switched_off"  # a person has switched the model off: the spec's prior
     BAD_SCORE = "bad_score"  # the model gave no finite number: the spec's prior
     RATE_LIMITED = "rate_limited"  # the caller's key is over its limit: the spec's prior
     OVERLOADED = "overloaded"  # more calls than can be scored in time: the spec's prior

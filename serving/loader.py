@@ -1,7 +1,8 @@
 """Follows the champions on disk and swaps them warm: the one that serves is always whole.
 
 A pointer that is gone, a bundle that is damaged or of another spec, leave the last good model
-in place, and say why. Bundles are verified, loaded and asked once before they serve.
+in place, and say why. Bundles are verified, loaded and asked once before they serve. The one that
+served before stays at hand, so that a rollback is a matter of the next look.
 """
 
 import logging
@@ -16,13 +17,14 @@ from models.specs import SPECS
 from serving.asks import Champions, Loaded
 
 LOG: Final = logging.getLogger("opportune.loader")
+LOOK_EVERY_S: Final = 0.25  # at the folder, so that a rollback or a switch is there in a second
 
 
 class Loader:
     """Holds the champions; `current` is one reference, read once per call.
 
     Args:
-        follow: Called before each look at the folder; brings in what a registry says.
+        follow: Brings in what a registry says; it may take seconds.
         refused: Told of each bundle that is not taken, with the reason.
     """
 
@@ -37,34 +39,44 @@ class Loader:
         self._follow = follow
         self._refused = refused
         self._known_bad: dict[str, str] = {}
+        self._at_hand: dict[str, list[Loaded]] = {}  # by model the last two, the newest last
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self.current = Champions()
 
     def look(self) -> bool:
-        """Load what has changed; returns whether a champion was swapped."""
-        self._bring_in()
-        loaded: dict[str, Loaded] = dict(self.current.by_name)
+        """Load what has changed in the folder; returns whether anything did."""
+        loaded: dict[str, Loaded] = {}
+        off = frozenset(spec.name for spec in SPECS if self._folder.is_off(spec.name))
         for spec in SPECS:
-            pointer = self._folder.champion(spec.name)
-            if pointer is None or self.current.version(spec.name) == pointer.version:
-                continue
-            if self._known_bad.get(spec.name) == pointer.version:
-                continue
-            try:
-                bundle = load_bundle(
-                    self._folder.folder(spec.name, pointer.version), name=spec.name
-                )
-            except ModelError as error:
-                self._refuse(spec.name, pointer.version, str(error))
-                continue
-            self._known_bad.pop(spec.name, None)
-            loaded[spec.name] = Loaded(bundle, pointer.version)
-        if loaded == self.current.by_name:
+            model = self._champion(spec.name)
+            if model is not None and spec.name not in off:
+                loaded[spec.name] = model
+        if loaded == self.current.by_name and off == self.current.off:
             return False
-        self._announce(loaded)
-        self.current = Champions(loaded)
+        self._announce(loaded, off)
+        self.current = Champions(loaded, off)
         return True
+
+    def _champion(self, name: str) -> Loaded | None:
+        """What the folder names, else what was there: the last one that could be loaded."""
+        at_hand = self._at_hand.setdefault(name, [])
+        last = at_hand[-1] if at_hand else None
+        pointer = self._folder.champion(name)
+        if pointer is None or (last is not None and last.version == pointer.version):
+            return last
+        if self._known_bad.get(name) == pointer.version:
+            return last
+        model = next((one for one in at_hand if one.version == pointer.version), None)
+        try:
+            folder = self._folder.folder(name, pointer.version)
+            model = model or Loaded(load_bundle(folder, name=name), pointer.version)
+        except ModelError as error:
+            self._refuse(name, pointer.version, str(error))
+            return last
+        self._known_bad.pop(name, None)
+        self._at_hand[name] = [*at_hand[-1:], model]
+        return model
 
     def previous(self, name: str) -> str:
         """The version that was champion before the one that serves, `none` without one."""
@@ -73,22 +85,30 @@ class Loader:
         return (pointer.previous if pointer and is_served else "") or "none"
 
     def start(self, *, every_s: float) -> None:
-        """Look now and then again and again in the background until `stop`."""
+        """Follow and look now, and again and again in the background until `stop`.
+
+        Args:
+            every_s: Seconds between two times of following; the folder is looked at more often.
+        """
+        self._bring_in()
         self._look_again()
-        self._thread = threading.Thread(
-            target=self._run, args=(every_s,), name="opportune-loader", daemon=True
-        )
-        self._thread.start()
+        for name, work, wait_s in (
+            ("opportune-follower", self._bring_in, every_s),
+            ("opportune-loader", self._look_again, min(every_s, LOOK_EVERY_S)),
+        ):
+            thread = threading.Thread(target=self._run, args=(work, wait_s), name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def stop(self) -> None:
         """End the background looks."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=10)
+        for thread in self._threads:
+            thread.join(timeout=10)
 
-    def _run(self, every_s: float) -> None:
+    def _run(self, work: Callable[[], None], every_s: float) -> None:
         while not self._stop.wait(every_s):
-            self._look_again()
+            work()
 
     def _look_again(self) -> None:
         try:
@@ -107,7 +127,9 @@ class Loader:
         LOG.error("%s %s is not taken: %s", name, version, why)
         self._refused(name, why)
 
-    def _announce(self, loaded: Mapping[str, Loaded]) -> None:
+    def _announce(self, loaded: Mapping[str, Loaded], off: frozenset[str]) -> None:
+        for name in off ^ self.current.off:
+            LOG.warning("%s is switched %s", name, "off" if name in off else "on")
         for name, model in loaded.items():
             if self.current.version(name) != model.version:
                 LOG.info("%s: %s -> %s", name, self.current.version(name), model.version)

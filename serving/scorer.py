@@ -86,10 +86,10 @@ def predict(
         for state, why, is_active in zip(known.people, known.trouble, active, strict=True)
     ]
     by_name = champions.by_name
-    hours = _hours(weeks, rows, is_local, by_name.get("send_time"))
-    silent, risks, horizon, silence_why = _silence(rows, evidence, by_name.get("churn"))
+    hours = _hours(weeks, rows, is_local, champions)
+    silent, risks, horizon, silence_why = _silence(rows, evidence, champions)
     explained = _explained(asks, rows, evidence, by_name.get("churn"))
-    items, delivered, items_why = _items(asks, known, rows, at, by_name.get("content_preference"))
+    items, delivered, items_why = _items(asks, known, rows, at, champions)
     answers = []
     for row, (ask, state) in enumerate(zip(asks, known.people, strict=True)):
         has_zone = _has_zone(state)
@@ -155,14 +155,15 @@ def _on_own_clocks(
     return weeks, is_local
 
 
-def _hours(weeks: Rows, rows: Rows, is_local: Flags, model: Loaded | None) -> Hours:
+def _hours(weeks: Rows, rows: Rows, is_local: Flags, champions: Champions) -> Hours:
+    model = champions.by_name.get("send_time")
     n = len(rows)
     unknown = {
         output.name: np.tile(np.float32(_UNKNOWN[output.name]), (n, output.width))
         for output in send_time.SPEC.outputs
     }
     if model is None:
-        return Hours(unknown, [DEFAULT_HOUR] * n, [Why.NO_MODEL] * n)
+        return Hours(unknown, [DEFAULT_HOUR] * n, [champions.why_not("send_time")] * n)
     flags = np.stack([is_local, are_hidden(rows)], axis=1)
     inputs = np.concatenate([weeks, rows[:, _LEVEL], flags], axis=1, dtype=np.float32)
     parts = dict(model.bundle.session.run(inputs))
@@ -179,14 +180,15 @@ def _hours(weeks: Rows, rows: Rows, is_local: Flags, model: Loaded | None) -> Ho
 
 
 def _silence(
-    rows: Rows, evidence: Sequence[Why], model: Loaded | None
+    rows: Rows, evidence: Sequence[Why], champions: Champions
 ) -> tuple[Rows, dict[str, Rows], float, list[Why]]:
     """Churn asks about people who engaged once; the others get the tenant's base rate."""
     n = len(rows)
+    model = champions.by_name.get("churn")
     if model is None:
         prior = np.full(n, churn.SPEC.prior, np.float32)
         risks = {name: np.full(n, p, np.float32) for name, p in churn.RISKS.items()}
-        return prior, risks, churn.SPEC.horizon_days, [Why.NO_MODEL] * n
+        return prior, risks, churn.SPEC.horizon_days, [champions.why_not("churn")] * n
     manifest = model.bundle.manifest
     answer = model.bundle.session.run(np.ascontiguousarray(rows[:, _CHURN]))
     scores = answer["p_churn"][:, 0]
@@ -216,14 +218,15 @@ def _explained(
 
 
 def _items(
-    asks: Sequence[Ask], known: Known, rows: Rows, at: int, model: Loaded | None
+    asks: Sequence[Ask], known: Known, rows: Rows, at: int, champions: Champions
 ) -> tuple[list[Rows], list[Rows], list[Why]]:
     """Per ask the chance of every candidate and how often it was delivered."""
     counts = [len(ask.candidates) for ask in asks]
     total = sum(counts)
     cuts = np.cumsum(counts)[:-1]
     prior = np.full(total, content_preference.SPEC.prior, np.float32)
-    why = Why.NO_MODEL if model is None else Why.NONE
+    model = champions.by_name.get("content_preference")
+    why = champions.why_not("content_preference") if model is None else Why.NONE
     if total == 0:
         return np.split(prior, cuts), np.split(prior, cuts), [why] * len(asks)
     items = _content(asks, known, at)

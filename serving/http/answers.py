@@ -195,6 +195,7 @@ def _basis(prediction: Prediction, champions: Champions) -> str:
     model = champions.by_name.get("send_time")
     is_prior = prediction.reasons["send_time"] in {
         FallbackReason.NO_MODEL,
+        FallbackReason.SWITCHED_OFF,
         FallbackReason.BAD_SCORE,
         FallbackReason.INTERNAL,
     }

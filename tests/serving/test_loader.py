@@ -18,7 +18,7 @@ from features.packing import unpack
 from models.bundle import GOLDEN, GRAPH, MANIFEST, load_bundle
 from models.mlflow_registry import MlflowRegistry
 from models.registry import POINTER, ModelFolder
-from models.specs import SPECS
+from models.specs import SPECS, churn
 from pipelines.promote import promote
 from serving.asks import Ask, Champions, Loaded
 from serving.fallback import FallbackReason
@@ -58,6 +58,7 @@ def versions(loader):
     return {spec.name: loader.current.version(spec.name) for spec in SPECS}
 
 
+SPEC_PRIOR = churn.SPEC.prior
 ONES = dict.fromkeys((spec.name for spec in SPECS), "1")
 
 
@@ -242,3 +243,54 @@ def test_no_answer_mixes_versions_while_champions_flip_under_load(
             assert slot["p"] == pytest.approx(week[at.weekday() * 24 + at.hour], abs=1.1e-6)
     assert seen <= promoted
     assert len(seen) == 4
+
+
+def test_a_rollback_needs_no_bundle_on_disk_any_more(folder, loader):
+    """What served before is at hand, whole, whatever has become of its files."""
+    first = loader.current.by_name["churn"]
+    folder.point("churn", "2")
+    assert loader.look()
+    for file in folder.folder("churn", "1").iterdir():
+        file.write_bytes(b"")
+    folder.point("churn", "1")
+    assert loader.look()
+    assert loader.current.by_name["churn"] is first
+
+
+def test_a_model_that_is_switched_off_answers_no_longer_and_the_others_go_on(folder, loader):
+    folder.switch_off("churn", "scores everybody 0.9")
+    assert loader.look()
+    assert versions(loader) == ONES | {"churn": "none"}
+    assert loader.current.why_not("churn") is FallbackReason.SWITCHED_OFF
+    assert loader.current.why_not("send_time") is FallbackReason.NO_MODEL
+    assert not loader.look()
+    folder.point("churn", "2")
+    assert not loader.look()
+    folder.switch_on("churn")
+    folder.switch_on("churn")  # safe to repeat
+    assert loader.look()
+    assert versions(loader) == ONES | {"churn": "2"}
+
+
+def test_a_running_service_follows_a_switch_and_a_rollback_though_the_registry_is_slow(
+    folder, small_world, open_service, eventually
+):
+    """Following takes a minute here; the folder is looked at all the same."""
+    world = open_service(folder.root.parent, poll_s=60)
+    key = small_world.people[0]
+    folder.switch_off("churn", "")
+    told = eventually(
+        lambda: next(
+            (
+                answer
+                for answer in [world.score(key)]
+                if answer["fallback"]["parts"]["churn"] == "switched_off"
+            ),
+            None,
+        )
+    )
+    assert told["models"]["churn"] == "none"
+    assert told["fallback"]["parts"]["send_time"] == "none"
+    assert told["churn"]["p_churn"] == pytest.approx(SPEC_PRIOR)
+    folder.switch_on("churn")
+    eventually(lambda: world.score(key)["models"]["churn"] == "1")
