@@ -148,7 +148,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
 app.add_typer(keys_app)
-app.add_typer(switch_app, name="switch")
+app.add_typer(switch_app)
 
 
 def main() -> None:

@@ -11,7 +11,9 @@ from pipelines.model_commands import NameArgument
 from pipelines.settings import Settings
 
 switch = typer.Typer(
-    no_args_is_help=True, help="Let a model no longer answer, or let it answer again."
+    name="switch",
+    no_args_is_help=True,
+    help="Let a model no longer answer, or let it answer again.",
 )
 
 
