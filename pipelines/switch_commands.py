@@ -34,7 +34,7 @@ def off_command(
 
 @switch.command("on")
 def on_command(name: NameArgument) -> None:
-    """Let a model's champion answer again."""
+    """Let a model's champion answer again, the one of this moment: versions may have changed since."""
     with errors_shown():
         folder = ModelFolder(Settings().models_dir)
         folder.switch_on(name)
@@ -45,7 +45,7 @@ def on_command(name: NameArgument) -> None:
 
 @switch.command("list")
 def list_command() -> None:
-    """Show which models are off, and why."""
+    """Show which models answer, which are switched off, and why they are."""
     table = Table("model", "answers", "why")
     with errors_shown():
         folder = ModelFolder(Settings().models_dir)
