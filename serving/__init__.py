@@ -13,5 +13,6 @@
 * `breaker`, `guard`     a store that fails is left alone until it is back
 * `decision_log`         writes down what was decided, beside the scoring
 * `decider`              reads the store, scores, decides
-* `http`                 the only part that speaks HTTP
+* `http`                 the only part that answers HTTP
+* `client`               the service as a caller has it
 """
