@@ -25,7 +25,7 @@ from serving.errors import EventsNotStoredError
 
 LOG: Final = logging.getLogger("opportune.client")
 TIMEOUT_S: Final = 0.25
-ITEM_S: Final = 0.003  # more for each item of a batch; the service takes 0.002
+ITEM_S: Final = 0.006  # more for each item of a batch; the service takes 0.002 at most
 CONNECT_S: Final = 0.1
 EVENTS_S: Final = 10.0  # for a call of events, which wait for a disk
 EVENT_TRIES: Final = 3
