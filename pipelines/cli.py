@@ -17,6 +17,7 @@ from pipelines.console import ERR, OUT, errors_shown
 from pipelines.ingest import IngestProgress, ingest
 from pipelines.key_commands import keys_app
 from pipelines.label_commands import relabel_command
+from pipelines.link_commands import render_link_command
 from pipelines.model_commands import (
     materialize_command,
     models_command,
@@ -140,6 +141,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "choose-arm": choose_arm_command,
     "choose-text": choose_text_command,
     "check": check_command,
+    "render-link": render_link_command,
     "serve": serve_command,
     "ui": ui_command,
     "simulate": simulate_command,

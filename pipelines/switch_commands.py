@@ -34,7 +34,7 @@ def off_command(
 
 @switch.command("on")
 def on_command(name: NameArgument) -> None:
-    """Let a model's champion answer again, the one of this moment: versions may have changed since."""
+    """Let a model answer again, by the champion of this moment: it may be another one."""
     with errors_shown():
         folder = ModelFolder(Settings().models_dir)
         folder.switch_on(name)

@@ -13,5 +13,8 @@
 * `breaker`, `guard`     a store that fails is left alone until it is back
 * `decision_log`         writes down what was decided, beside the scoring
 * `decider`              reads the store, scores, decides
-* `http`                 the only part that speaks HTTP
+* `links`                links that score without a key, for a while
+* `flat`                 an answer on one level, for templates
+* `http`                 the only part that answers HTTP
+* `client`               the service as a caller has it
 """

@@ -33,3 +33,14 @@ class TooManyKeysError(ServingError):
             f"{name} has the live keys {' and '.join(live)}; revoke the one that is no longer "
             "used with `opportune keys revoke ID`"
         )
+
+
+class EventsNotStoredError(ServingError):
+    """The service did not take a call of events; none of them is lost to the caller."""
+
+    def __init__(self, problem: str, *, n_events: int) -> None:
+        self.problem = problem
+        super().__init__(
+            f"{n_events} events were not stored: {problem}; send the same events again, those that "
+            "are stored already count as duplicates"
+        )

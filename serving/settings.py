@@ -20,6 +20,12 @@ class DataSettings(BaseSettings):
     key_secret: SecretStr | None = Field(
         None, description="The secret that makes recipient keys of addresses (HMAC-SHA256)."
     )
+    render_secret: SecretStr | None = Field(
+        None,
+        description="The secret that signs links to /v1/render, 16 characters or more; without one "
+        "there are no such links.",
+        min_length=16,
+    )
     online_store: SecretStr = Field(
         SecretStr(""),
         description="The Redis of the online store, `redis://user:password@host:6379/0`; a SQLite "

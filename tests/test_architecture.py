@@ -95,7 +95,7 @@ def test_the_serving_lock_is_a_part_of_the_full_one():
 @pytest.mark.parametrize(
     ("lock", "extras"),
     [
-        ("requirements.lock", ("serving", "feast", "training", "pipelines")),
+        ("requirements.lock", ("client", "serving", "feast", "training", "pipelines")),
         ("requirements-serving.lock", ("serving",)),
     ],
 )

@@ -94,14 +94,18 @@ def test_every_link_leads_somewhere(file):
     assert [link for link in links if not (file.parent / link).exists()] == []
 
 
-def shell_of(file: Path) -> str:
-    """All `sh` blocks of a page as one script that stops what it started."""
-    blocks = re.findall(r"```sh\n(.*?)```", file.read_text(), re.DOTALL)
+def shell_of(*files: Path) -> str:
+    """All `sh` blocks of pages as one script that stops what it started."""
+    text = "".join(file.read_text() for file in files)
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     return "\n".join(["set -euo pipefail", "trap 'kill $(jobs -p)' EXIT", *blocks])
 
 
-def run(file: Path, tmp_path: Path) -> str:
-    """Run a page's commands from a root like the repository's, with the data in a scratch place."""
+def run(file: Path, tmp_path: Path, *then: Path) -> str:
+    """Run the commands of a page, and of those that go on from it, in a root like the repository's.
+
+    The data are in a scratch place.
+    """
     for name in (".venv", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)
     environment = {
@@ -112,7 +116,7 @@ def run(file: Path, tmp_path: Path) -> str:
     if folder:
         environment["DATA"] = str((ROOT / "../shared/data" / folder).resolve())
     done = subprocess.run(
-        ["bash", "-c", shell_of(file)],
+        ["bash", "-c", shell_of(file, *then)],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -131,10 +135,13 @@ def measures_of(bundle: Path) -> dict[str, float]:
 
 
 def test_the_commands_of_the_readme_end_in_complete_scores(tmp_path):
-    said = run(ROOT / "README.md", tmp_path)
+    sender = ROOT / "examples/sender/README.md"  # it goes on where the first score ends
+    said = run(ROOT / "README.md", tmp_path, sender)
     assert '"recipient_key":"w7-r000042"' in said
     assert '"accepted":1' in said
     assert '"reason":"unknown_recipient"' in said
+    assert "The campaign" in said
+    assert len(list((tmp_path / "var/outbox").glob("*.eml"))) == 800
 
 
 @pytest.mark.shared

@@ -13,16 +13,19 @@ from typing import Any, Final
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from features.events.schema import SECOND_US
 from serving.buckets import Buckets
 from serving.clock import Clock, system_clock
 from serving.http.problems import ProblemError
 from serving.keyring import KeyRing
 from serving.keys import Key, Scope
+from serving.links import SIGNATURE, is_signed
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 SCOPES: Final[dict[str, Scope | None]] = {
     "POST /v1/score": Scope.SCORE,
     "POST /v1/score:batch": Scope.SCORE,
+    "GET /v1/render/{recipient_key}": Scope.SCORE,
     "POST /v1/events": Scope.EVENTS,
     "POST /v1/webhooks/{provider}": None,  # proven by the provider's signature
     "GET /v1/recipients/{recipient_key}": Scope.INSPECT,
@@ -32,6 +35,7 @@ SCOPES: Final[dict[str, Scope | None]] = {
     "GET /metrics": Scope.ADMIN,
 }
 METRICS: Final = "GET /metrics"
+LINKED: Final = frozenset({"GET /v1/render/{recipient_key}"})  # a signature is enough
 _RATE_LIMITED: Final = "opportune.rate_limited"
 _SCHEMES: Final = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -44,11 +48,13 @@ class Access:
     """Lets a request pass or refuses it.
 
     Args:
+        link_secret: Proves signed links; without one there are none.
         clock: Real time even where the service answers as of a past moment: keys end by it.
     """
 
     ring: KeyRing
     is_metrics_open: bool = True
+    link_secret: str = field(default="", repr=False)
     clock: Clock = system_clock
     monotonic: Callable[[], float] = time.monotonic
     _buckets: Buckets = field(default_factory=Buckets)
@@ -84,6 +90,24 @@ class Access:
         if key.per_minute:
             self._limit(request, key, needed)
 
+    def is_linked(self, request: Request) -> bool:
+        """Whether a request comes by a signed link, which then needs no key.
+
+        Raises:
+            ProblemError: 403 for a signature that does not hold, or no longer.
+        """
+        query = request.query_params.multi_items()
+        if not self.link_secret or SIGNATURE not in dict(query):
+            return False
+        now, key = self.clock() // SECOND_US, request.path_params["recipient_key"]
+        if is_signed(key, query, secret=self.link_secret, now=now):
+            return True
+        raise ProblemError(
+            HTTPStatus.FORBIDDEN,
+            "the link is over, or its signature does not hold for this path and query; make a new "
+            "one with `opportune render-link`",
+        )
+
     def _limit(self, request: Request, key: Key, needed: Scope) -> None:
         wait_s = self._buckets.take(key.id, key.per_minute, at=self.monotonic())
         if not wait_s:
@@ -105,13 +129,15 @@ def route_class(access: Access) -> type[APIRoute]:
     class GuardedRoute(APIRoute):
         def get_route_handler(self) -> Handler:
             handler = super().get_route_handler()
-            methods = self.methods or ()
-            (scope,) = {access.scope_of(f"{method} {self.path_format}") for method in methods}
+            operations = {f"{method} {self.path_format}" for method in self.methods or ()}
+            (scope,) = {access.scope_of(operation) for operation in operations}
+            may_be_linked = operations <= LINKED
             if scope is None:
                 return handler
 
             async def guarded(request: Request) -> Response:
-                access.check(request, scope)
+                if not (may_be_linked and access.is_linked(request)):
+                    access.check(request, scope)
                 return await handler(request)
 
             return guarded

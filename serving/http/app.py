@@ -30,6 +30,7 @@ from serving.http.limits import Limits
 from serving.http.metrics import Metrics
 from serving.http.patience import Patience
 from serving.http.problems import ProblemError, response_of
+from serving.http.render import render_router
 from serving.http.routes import Parts, router_of
 from serving.http.schemas import BatchRequest, EventsRequest, ScoreRequest
 from serving.http.webhooks import webhook_router
@@ -112,9 +113,14 @@ def create_app(
         lifespan=lifespan,
         redoc_url=None,
     )
-    access = Access(KeyRing(KeyFile(settings.keys_file)), is_metrics_open=settings.metrics_open)
+    access = Access(
+        KeyRing(KeyFile(settings.keys_file)),
+        is_metrics_open=settings.metrics_open,
+        link_secret=settings.render_secret.get_secret_value() if settings.render_secret else "",
+    )
     guarded = route_class(access)
     app.include_router(router_of(parts, guarded))
+    app.include_router(render_router(parts, guarded))
     app.include_router(inspect_router(parts, guarded))
     webhooks = _webhooks(settings, log)
     app.include_router(webhook_router(webhooks, stream, metrics, clock, guarded, parts.intakes))

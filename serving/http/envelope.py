@@ -1,4 +1,4 @@
-"""Pure ASGI middleware: what every answer carries, and what a fault of ours becomes.
+"""Pure ASGI middleware: what an answer carries unless it says otherwise, and faults of ours.
 
 HSTS is the proxy's: only who ends TLS knows whether there is any.
 """
@@ -47,7 +47,10 @@ class Envelope:
             if message["type"] == "http.response.start":
                 is_begun = True
                 last = GOODBYE if self._drain.is_ending else ()
-                message["headers"] = [*message.get("headers", ()), *added, *last]
+                own = list(message.get("headers", ()))
+                named = {name for name, _ in own}
+                usual = [header for header in added if header[0] not in named]
+                message["headers"] = [*own, *usual, *last]
             await send(message)
 
         try:

@@ -93,7 +93,7 @@ def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
         ask = ask_of(_parsed(ScoreRequest, await request.body()))
         deadline = parts.patience.deadline(request)
         why = parts.patience.why_not(request, deadline)
-        return _json(_answers(parts, [ask], deadline, why)[0])
+        return _json(answers(parts, [ask], deadline, why)[0])
 
     @router.post("/v1/score:batch", response_model=BatchAnswer, openapi_extra=_body(BatchRequest))
     async def score_batch(request: Request) -> Response:
@@ -139,7 +139,7 @@ def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
     return router
 
 
-def _answers(
+def answers(
     parts: Parts,
     asks: Sequence[Ask],
     deadline: Deadline,
@@ -193,8 +193,8 @@ def _score_batch(parts: Parts, body: BatchRequest, deadline: Deadline, why: Why)
             refused = ItemRefused(index=index, errors=mistakes(error))
             results.append(refused.model_dump_json().encode())
     throttle = None if body.throttle is None else throttle_of(body.throttle)
-    answers = _answers(parts, asks, deadline, why, throttle)
-    for place, answer in zip(places, answers, strict=True):
+    scored = answers(parts, asks, deadline, why, throttle)
+    for place, answer in zip(places, scored, strict=True):
         results[place] = answer.model_dump_json().encode()
     return b'{"results":[' + b",".join(results) + b"]}"
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,9 +124,9 @@ class Process:
             self.child = None
 
 
-@pytest.fixture
-def start_process() -> Iterator[Callable[..., Process]]:
-    """Starts the real service process; ended with the test."""
+@contextmanager
+def starting() -> Iterator[Callable[..., Process]]:
+    """Starts real service processes; they end with the block."""
     started: list[Process] = []
 
     def start(data_dir: Path, *, command: list[str] | None = None, **environment: str) -> Process:
@@ -137,9 +137,18 @@ def start_process() -> Iterator[Callable[..., Process]]:
         started.append(process)
         return process.start()
 
-    yield start
-    for process in started:
-        process.stop(signal.SIGKILL)
+    try:
+        yield start
+    finally:
+        for process in started:
+            process.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def start_process() -> Iterator[Callable[..., Process]]:
+    """Starts the real service process; ended with the test."""
+    with starting() as start:
+        yield start
 
 
 @pytest.fixture
