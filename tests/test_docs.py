@@ -17,9 +17,9 @@ from models.report import read_report
 from pipelines.cli import app
 from pipelines.settings import DemoSettings, Settings
 from serving.fallback import FallbackReason
-from serving.http.app import create_app
 from serving.holding import HoldReason
 from serving.hours import ZoneSource
+from serving.http.app import create_app
 from serving.policy import Band, ReasonCode
 from serving.rules import Binding
 from serving.settings import ServingSettings
