@@ -6,7 +6,7 @@ import os
 # other, and where another process has the second core a batch takes half as long again.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # noqa: TID251  what numpy reads, no setting
 
-from serving.http.run import main  # noqa: E402  after the above
+from serving.http.run import main
 
 if __name__ == "__main__":
     main()
