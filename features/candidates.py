@@ -54,16 +54,14 @@ def affinity_of(
     n = len(candidates)
     width = max((len(candidate.topics) for candidate in candidates), default=0)
     topics = np.full((n, max(width, 1)), np.nan)
-    item = np.zeros(n)
-    interest = 0.0
-    for row, candidate in enumerate(candidates):
-        for column, topic in enumerate(candidate.topics):
-            topics[row, column] = _value(state, key_hash("topic", topic), at)
-        item[row] = _value(state, key_hash("content", candidate.content_id), at)
-    if n:
-        interest = _value(state, TOTAL_KEY, at)
-    return affinity_matrix(np.full(n, interest), topics, item)
-
-
-def _value(state: State | None, key: int, at: int) -> float:
-    return 0.0 if state is None else state.affinity_at(key, at, AFFINITY)
+    listed = [(row, c, t) for row, one in enumerate(candidates) for c, t in enumerate(one.topics)]
+    keys = [key_hash("topic", topic) for _, _, topic in listed]
+    keys += [key_hash("content", candidate.content_id) for candidate in candidates]
+    told = [0.0] * (len(keys) + 1)
+    if state is not None:
+        told = state.affinities_at([*keys, TOTAL_KEY], at, AFFINITY)
+    if listed:
+        rows, columns, _ = zip(*listed, strict=True)
+        topics[rows, columns] = told[: len(listed)]
+    item = np.array(told[len(listed) : -1])
+    return affinity_matrix(np.full(n, told[-1]), topics, item)

@@ -10,7 +10,7 @@ past (`relabelled`, `erased`) is not applied here: `corrections` folds the histo
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -123,8 +123,13 @@ class State:
 
     def affinity_at(self, key: int, at: int, affinity: Affinity) -> float:
         """What is left at a later moment of the interest in one topic or item."""
-        value = self.affinity.get(key, 0.0) * growth(self.at - at, affinity.half_life)
-        return value if value >= FLOOR else 0.0
+        return self.affinities_at([key], at, affinity)[0]
+
+    def affinities_at(self, keys: Sequence[int], at: int, affinity: Affinity) -> list[float]:
+        """The same of many, in their order."""
+        left = growth(self.at - at, affinity.half_life)
+        values = [self.affinity.get(key, 0.0) * left for key in keys]
+        return [value if value >= FLOOR else 0.0 for value in values]
 
     def recount(self, was: Event, now: Event, *, layout: Layout) -> None:
         """Take an event's counts back and count it under its new label; times only widen.

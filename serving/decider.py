@@ -102,7 +102,7 @@ class Decider:
         found = {
             item: state
             for item, blob in zip(items, item_blobs, strict=True)
-            if (state := _unpacked(blob, CONTENT_LAYOUT)[0]) is not None
+            if (state := _item(blob)) is not None
         }
         return Known([state for state, _ in people], found, [why for _, why in people])
 
@@ -113,6 +113,12 @@ def _prior(n_candidates: int, why: Why) -> Prediction:
     ask = Ask("", candidates=tuple(Candidate(str(i)) for i in range(n_candidates)))
     (prediction,) = predict([ask], Known([None], {}, [why]), _NO_MODELS, at=0)
     return prediction
+
+
+@lru_cache(maxsize=1_024)
+def _item(blob: bytes | None) -> State | None:
+    """The same few items are asked about again and again; nobody changes what is read here."""
+    return _unpacked(blob, CONTENT_LAYOUT)[0]
 
 
 def _unpacked(blob: bytes | None, layout: Layout) -> tuple[State | None, Why]:

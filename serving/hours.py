@@ -10,7 +10,8 @@ lost in silence: the answer says so, by which rule, and which hour is allowed ne
 from dataclasses import dataclass, replace
 from datetime import UTC, timedelta, timezone, tzinfo
 from enum import StrEnum
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -36,8 +37,7 @@ class ZoneSource(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """One hour a mail could go out.
 
     Args:
@@ -147,7 +147,7 @@ def _window(ask: Ask, prediction: Prediction, rules: Rules, zone: tzinfo, now: i
     end = ask.window_to or start + DEFAULT_WINDOW_H * HOUR_US
     # Closed, or too short for a whole hour: as soon as allowed is no whole hour.
     moments = _hours_between(start, end) or [start]
-    every = tuple(_slot_at(prediction, at, zone) for at in moments)
+    every = _slots_at(prediction, moments, zone)
     forbidden = (Binding.NONE,) * len(every)
     if rules is not FREE:
         forbidden = tuple(rules.forbids(at, zone) for at in moments)
@@ -184,7 +184,7 @@ def _later(chosen: SendTime, rules: Rules, prediction: Prediction, end: int) -> 
     first = max(end, chosen.slots[-1].at) // HOUR_US * HOUR_US + HOUR_US
     hours = range(first, first + LOOKS_AHEAD_H * HOUR_US, HOUR_US)
     at = next((h for h in hours if rules.forbids(h, chosen.zone) is Binding.NONE), None)
-    best = chosen.best if at is None else _slot_at(prediction, at, chosen.zone)
+    best = chosen.best if at is None else _slots_at(prediction, [at], chosen.zone)[0]
     return replace(chosen, best=best, is_next_known=at is not None)
 
 
@@ -200,10 +200,10 @@ def _is_told(prediction: Prediction) -> bool:
     return active >= MIN_EVIDENCE or (active > 0 and prediction.concentration > SURE_OF_KIND)
 
 
-def _slot_at(prediction: Prediction, at: int, zone: tzinfo) -> Slot:
-    hour = _slot(at, zone)
+def _slots_at(prediction: Prediction, moments: list[int], zone: tzinfo) -> tuple[Slot, ...]:
+    hours = [_slot(at, zone) for at in moments]
     told = (prediction.p_engage, prediction.p_low, prediction.p_high)
-    return Slot(at, *(float(week[hour]) for week in told))
+    return tuple(map(Slot, moments, *(week[hours].tolist() for week in told)))
 
 
 def _zone(ask: Ask, prediction: Prediction) -> tuple[tzinfo, str, ZoneSource]:
@@ -224,6 +224,7 @@ def _hours_between(start: int, end: int) -> list[int]:
     return list(hours[:HOURS_PER_WEEK])
 
 
+@lru_cache(maxsize=4_096)  # everybody's mails go out in the same few hours
 def _slot(at: int, zone: tzinfo) -> int:
     return slot_of_hour(local_hour(at, offset_at(zone, at)))
 

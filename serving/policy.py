@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -157,6 +158,7 @@ def reason_codes(features: Mapping[str, float]) -> list[ReasonCode]:
     return [code for code, is_so in holds.items() if is_so]
 
 
+@lru_cache(maxsize=4_096)  # nearly all are the same few whole hours
 def shown(at: int, zone: tzinfo) -> str:
     """A moment as ISO 8601 on the recipient's clock."""
     return datetime.fromtimestamp(at / SECOND_US, UTC).astimezone(zone).isoformat()

@@ -158,12 +158,8 @@ def _on_own_clocks(
 def _hours(weeks: Rows, rows: Rows, is_local: Flags, champions: Champions) -> Hours:
     model = champions.by_name.get("send_time")
     n = len(rows)
-    unknown = {
-        output.name: np.tile(np.float32(_UNKNOWN[output.name]), (n, output.width))
-        for output in send_time.SPEC.outputs
-    }
     if model is None:
-        return Hours(unknown, [DEFAULT_HOUR] * n, [champions.why_not("send_time")] * n)
+        return Hours(_unknown(n), [DEFAULT_HOUR] * n, [champions.why_not("send_time")] * n)
     flags = np.stack([is_local, are_hidden(rows)], axis=1)
     inputs = np.concatenate([weeks, rows[:, _LEVEL], flags], axis=1, dtype=np.float32)
     parts = dict(model.bundle.session.run(inputs))
@@ -171,12 +167,20 @@ def _hours(weeks: Rows, rows: Rows, is_local: Flags, champions: Champions) -> Ho
         [np.isfinite(part).all(axis=1) for part in parts.values()]
     )
     if not is_sound.all():
-        parts = {k: np.where(is_sound[:, None], part, unknown[k]) for k, part in parts.items()}
+        usual = _unknown(n)
+        parts = {k: np.where(is_sound[:, None], part, usual[k]) for k, part in parts.items()}
     told = model.bundle.manifest
     local = DEFAULT_HOUR if told.default_hour is None else told.default_hour
     utc = local if told.default_hour_utc is None else told.default_hour_utc
     hours = np.where(is_local, local, utc).tolist()
     return Hours(parts, hours, _whys(is_sound))
+
+
+def _unknown(n: int) -> dict[str, Rows]:
+    return {
+        output.name: np.tile(np.float32(_UNKNOWN[output.name]), (n, output.width))
+        for output in send_time.SPEC.outputs
+    }
 
 
 def _silence(

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+NOW = 20_400 * 86_400_000_000  # 2025-11-08, a Saturday; in microseconds
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.load_profile("ci")
@@ -127,7 +128,7 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not told.exists():
             shutil.rmtree(data_dir, ignore_errors=True)
-            told.write_text(json.dumps(_make_world(data_dir)))
+            told.write_text(json.dumps(make_world(data_dir, now=NOW)))
     return SmallWorld(data_dir=data_dir, **json.loads(told.read_text()))
 
 
@@ -174,13 +175,12 @@ def serving_image(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return replay
 
 
-def _make_world(data_dir: Path) -> dict[str, Any]:
+def make_world(data_dir: Path, *, now: int) -> dict[str, Any]:
     """Everything the commands do, in their order; all of it real."""
     # Imported here: only tests that ask for a world need Feast, MLflow and LightGBM.
     import polars as pl  # noqa: PLC0415
 
     from features.events.log import EventLog  # noqa: PLC0415
-    from features.events.schema import DAY_US  # noqa: PLC0415
     from features.events.simulator import simulate, write_ndjson  # noqa: PLC0415
     from features.feast_store import FeastStore  # noqa: PLC0415
     from features.packed import PackedStore  # noqa: PLC0415
@@ -193,7 +193,6 @@ def _make_world(data_dir: Path) -> dict[str, Any]:
     from pipelines.retrain import order_for, retrain  # noqa: PLC0415
     from pipelines.settings import Settings  # noqa: PLC0415
 
-    now = 20_400 * DAY_US  # 2025-11-08, a Saturday
     own = Settings(data_dir=data_dir, tracking_uri="", seed=7)
     data_dir.mkdir()
     world = simulate(seed=7, n_recipients=600, weeks=30, ends_at=now)

@@ -27,6 +27,7 @@ _DOUBTED_BY = "days_since_prefetched"
 _unknown = {*LEVEL, _DOUBTED_BY} - set(VIEW.names)
 if _unknown:
     raise LookupError(f"send_time asks for features that nobody defines: {sorted(_unknown)}")
+_DOUBT_PLACE = VIEW.names.index(_DOUBTED_BY)
 
 SPEC = ModelSpec(
     name="send_time",
@@ -48,5 +49,5 @@ SPEC = ModelSpec(
 
 def are_hidden(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Whether each recipient's opens say nothing, shape (n,); rows hold the view's features."""
-    days = rows[:, VIEW.names.index(_DOUBTED_BY)]
+    days = rows[:, _DOUBT_PLACE]
     return np.asarray(days <= DOUBT_US / DAY_US)  # missing is no doubt
