@@ -149,16 +149,15 @@ def _baselines(rows: Rows, y: Floats, late: NDArray[np.bool_], horizon: float) -
 
 def _facts(spine: pl.DataFrame, data: Labelled, fitted: Fitted, horizon: float) -> dict[str, str]:
     moments = sorted(spine["at"].unique())
-    earlier = data.y[~data.is_test & ~data.is_recent]
+    earlier, platt = data.y[~data.is_test & ~data.is_recent], fitted.model.platt
     y = data.y[data.is_test]
     return {
         "horizon": f"{horizon:g} days",
         "snapshots": f"{len(moments)} from {shown_day(moments[0])} to {shown_day(moments[-1])}",
         "training rows": f"{len(earlier)}, {earlier.mean():.1%} silent",
         "trees": str(fitted.model.booster.num_trees()),
-        "Platt, measured": f"{fitted.measured.meaning}, on {data.is_recent.sum()} newest rows of "
-        "recipients held out",
-        "Platt, exported": f"{fitted.model.platt.meaning}, on those and the test's",
+        "Platt": f"slope {platt.slope:.3f}, intercept {platt.intercept:+.3f}, "
+        f"on {data.is_recent.sum()} newest rows of recipients held out",
         "without the newest calibration": f"log loss {log_loss(y, fitted.p_before):.4f}, "
         f"ECE {ece(y, fitted.p_before):.4f}",
     }
@@ -167,8 +166,7 @@ def _facts(spine: pl.DataFrame, data: Labelled, fitted: Fitted, horizon: float) 
 def _notes(y: Floats, fitted: Fitted) -> list[str]:
     notes = [
         "Risk says who is leaving, not whom a mail would keep.",
-        "Model and baselines are calibrated on the newest labels of recipients held out; the "
-        "exported calibration has learnt from the test's labels as well, the figures have not.",
+        "Model and baselines are calibrated on the newest labels of recipients held out.",
     ]
     older = float(fitted.p_before.mean())
     if abs(older - float(y.mean())) > 0.03:
