@@ -7,12 +7,13 @@ import pytest
 from features.events.compact import SCHEMA
 from features.events.schema import Actor, EventType
 from features.layout import HOURS_PER_WEEK
-from training import labels
+from models.specs.churn import SPEC as CHURN
+from training import churn_labels, labels
 from training.choices import CLICK_DAYS, choices
 from training.dataset import PointInTime
 from training.pointwise import apart
 from training.recipe import Order
-from training.recipes import churn, send_time
+from training.recipes import send_time
 
 DAY_US = 86_400_000_000
 HOUR_US = DAY_US // 24
@@ -133,12 +134,14 @@ def two_years() -> pl.LazyFrame:
 
 @pytest.mark.parametrize("horizon", [90.0, 28.0, 14.0])
 def test_churn_labels_are_mature_and_windows_of_training_close_before_the_test(horizon):
-    spine, y = churn._labelled(order_of(two_years(), as_of=T, first=T - 700 * DAY_US), horizon)
+    spine, y = churn_labels.labelled(
+        order_of(two_years(), as_of=T, first=T - 700 * DAY_US), horizon
+    )
     window = round(horizon * DAY_US)
     moments = sorted(spine["at"].unique().to_list())
     assert moments[-1] + window <= T
     is_between = ((spine["at"] + window > moments[-1]) & (spine["at"] < moments[-1])).to_numpy()
-    nobody_trains_on = apart(churn.SPEC, spine["recipient_key"].to_list())
+    nobody_trains_on = apart(CHURN, spine["recipient_key"].to_list())
     assert nobody_trains_on[is_between].all()
     assert is_between.any()
     assert (~is_between).sum() > 30
