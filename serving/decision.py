@@ -62,10 +62,12 @@ def decide(
     hours = send_time(ask, prediction, now=now, is_personal=not is_held_out)
     if not is_held_out:
         hours = explored(hours, named, epsilon=policy.epsilon_hour)
-    ranked = ranking(ask, prediction, policy, named)
-    held = _hold(ask, prediction, hours, named, epsilon=0.0 if is_held_out else policy.epsilon)
-    if is_held_out and held.reason is HoldReason.NOT_WORTH_IT:
-        held = Hold(HoldReason.NONE, 0, held.value)
+    ranked = ranking(ask, prediction, policy, named, is_personal=not is_held_out)
+    is_judged = not is_held_out and all(
+        prediction.reasons[model] is FallbackReason.NONE for model in ("send_time", "churn")
+    )
+    value = ask.values.of(hours.best.p, prediction.risks)
+    held = _hold(hours, value, named, is_judged=is_judged, epsilon=policy.epsilon)
     made = Decision(named, policy, is_held_out, hours, ranked, held)
     return made if kept is None else _as_kept(made, kept)
 
@@ -105,16 +107,13 @@ def _as_kept(made: Decision, kept: Kept) -> Decision:
     return replace(made, ranked=ranked, hours=hours, hold=hold)
 
 
-def _hold(ask: Ask, prediction: Prediction, hours: SendTime, named: str, *, epsilon: float) -> Hold:
-    value = ask.values.of(hours.best.p, prediction.risks)
+def _hold(hours: SendTime, value: float, named: str, *, is_judged: bool, epsilon: float) -> Hold:
+    """Held for want of an allowed hour, or for its worth where that may be judged."""
     if hours.forbidden_by is not Binding.NONE:
         if hours.is_next_known:
             return Hold(HoldReason.NO_ALLOWED_HOUR, hours.best.at, value)
         return Hold(HoldReason.NEVER_ALLOWED, 0, value)
-    is_own_word = all(
-        prediction.reasons[model] is FallbackReason.NONE for model in ("send_time", "churn")
-    )
-    if value >= 0.0 or not is_own_word:
+    if value >= 0.0 or not is_judged:
         return Hold(HoldReason.NONE, 0, value)
     if is_drawn(named, "send anyway", epsilon):
         return Hold(HoldReason.NONE, 0, value, epsilon, is_explored=True)

@@ -12,7 +12,6 @@ what there is.
 import logging
 import os
 import secrets
-import threading
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -23,9 +22,9 @@ from typing import Any, Final
 import orjson
 
 from features.events.schema import DAY_US, SECOND_US
+from serving.flusher import Flusher
 
 LOG: Final = logging.getLogger("opportune.decisions")
-FLUSH_EVERY_S: Final = 0.2
 ROOM: Final = 20_000  # decisions that wait for the disk; some 30 MB
 Record = dict[str, Any]
 
@@ -53,8 +52,7 @@ class DecisionLog:
         self._room = room
         self._waiting: deque[Record] = deque()
         self._files = _Files(folder)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="opportune-decisions", daemon=True)
+        self._flusher = Flusher(self._flush, name="opportune-decisions")
         self._is_troubled = False
 
     def add(self, record: Record) -> None:
@@ -66,22 +64,11 @@ class DecisionLog:
 
     def start(self) -> None:
         """Begin to write."""
-        self._thread.start()
+        self._flusher.start()
 
     def stop(self) -> None:
         """Write what waits and end."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
-
-    def _run(self) -> None:
-        is_over = False
-        while not is_over:
-            is_over = self._stop.wait(FLUSH_EVERY_S)
-            try:
-                self._flush()
-            except Exception:  # the log must outlive every surprise
-                LOG.exception("writing decisions failed")
+        self._flusher.stop()
         self._files.close()
 
     def _flush(self) -> None:

@@ -11,7 +11,6 @@ is gone. Where the store cannot be read the answer is made anew.
 
 import logging
 import struct
-import threading
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,13 +21,14 @@ import orjson
 from features.errors import StoreUnavailableError
 from features.events.schema import HOUR_US, SECOND_US
 from features.online import open_reader, open_store
+from features.packed_rows import Row
 from features.packing import SEEN_AT
+from serving.flusher import Flusher
 from serving.guard import GuardedStore
 from serving.holding import HoldReason
 
 LOG: Final = logging.getLogger("opportune.kept")
 ENTITY: Final = "decision"
-FLUSH_EVERY_S: Final = 0.2
 AT_HAND: Final = 50_000  # decisions of this process that need no look into the store; some 30 MB
 TIDIES_EVERY_US: Final = 24 * HOUR_US
 ROOM: Final = 50_000  # that wait to be written
@@ -91,8 +91,8 @@ class Keeper:
         self._at_hand: OrderedDict[str, Kept] = OrderedDict()
         self._waiting: deque[tuple[str, Kept]] = deque(maxlen=ROOM)
         self._tidied_at = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="opportune-kept", daemon=True)
+        self._is_troubled = False
+        self._flusher = Flusher(self._flush, name="opportune-kept")
 
     def recall(self, ids: Sequence[str], *, now: int) -> dict[str, Kept]:
         """What was decided before, by decision id; what cannot be read was not."""
@@ -111,13 +111,11 @@ class Keeper:
 
     def start(self) -> None:
         """Begin to write in the background."""
-        self._thread.start()
+        self._flusher.start()
 
     def stop(self) -> None:
         """Write what waits and end."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
+        self._flusher.stop()
         self._reads.close()
         self._reader.close()
         self._store.close()
@@ -136,27 +134,21 @@ class Keeper:
                     LOG.warning("a kept decision cannot be read; it is made anew")
         return found
 
-    def _run(self) -> None:
-        is_over = False
-        is_troubled = False
-        while not is_over:
-            is_over = self._stop.wait(FLUSH_EVERY_S)
-            try:
-                self._flush()
-            except StoreUnavailableError as error:
-                if not is_troubled:
-                    LOG.warning("%s; decisions are kept in this process alone", error)
-                is_troubled = True
-            except Exception:  # must outlive every surprise
-                LOG.exception("keeping decisions failed")
-            else:
-                is_troubled = False
-
     def _flush(self) -> None:
         rows = []
         for _ in range(len(self._waiting)):
             named, kept = self._waiting.popleft()
             rows.append((named, _LAST - kept.at, kept.at, kept.packed()))
+        try:
+            self._write(rows)
+        except StoreUnavailableError as error:
+            if not self._is_troubled:
+                LOG.warning("%s; decisions are kept in this process alone", error)
+            self._is_troubled = True
+        else:
+            self._is_troubled = False
+
+    def _write(self, rows: list[Row]) -> None:
         if rows:
             self._store.put(ENTITY, rows)
             newest = max(at for _, _, at, _ in rows)

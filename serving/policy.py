@@ -121,19 +121,22 @@ class Ranking:
     first: FirstPlace | None
 
 
-def ranking(ask: Ask, prediction: Prediction, policy: Policy, named: str) -> Ranking:
+def ranking(
+    ask: Ask, prediction: Prediction, policy: Policy, named: str, *, is_personal: bool = True
+) -> Ranking:
     """Candidates by chance, best first, equal ones as asked; maybe another drawn to the front.
 
-    Who is held out gets them as asked.
+    Args:
+        is_personal: False for who is held out: as asked.
     """
     ids = [candidate.content_id for candidate in ask.candidates]
     order = np.argsort(-prediction.p_items, kind="stable").tolist()
     if not order:
         return Ranking([], None)
-    delivered = dict(zip(ids, prediction.delivered.tolist(), strict=True))
-    if policy.holds_out(ask.recipient_key):
+    if not is_personal:
         rows = zip(ids, prediction.p_items.tolist(), strict=True)
         return Ranking(list(rows), FirstPlace(ids[0], 1.0, is_explored=False))
+    delivered = dict(zip(ids, prediction.delivered.tolist(), strict=True))
     first = first_place(named, ids[order[0]], delivered, epsilon=policy.epsilon)
     front = next(i for i in order if ids[i] == first.content_id)
     order.remove(front)

@@ -52,9 +52,9 @@ def decide_all(
         for ask, prediction, one in zip(asks, predictions, before, strict=True)
     ]
     taken = Counter(throttle.planned)
+    full = {at for at, mails in taken.items() if mails >= throttle.per_hour}
     decided: dict[int, Decision] = {}
     for place in sorted(range(len(asks)), key=lambda i: -_at_stake(free[i])):
-        full = frozenset(at for at, mails in taken.items() if mails >= throttle.per_hour)
         made = free[place]
         if _hour(made) in full:
             ask = asks[place]
@@ -62,6 +62,8 @@ def decide_all(
             made = decide(limited, predictions[place], policy, now=now, kept=before[place])
         if made.hold.reason in {HoldReason.NONE, HoldReason.NO_ALLOWED_HOUR}:
             taken[_hour(made)] += 1
+            if taken[_hour(made)] >= throttle.per_hour:
+                full.add(_hour(made))
         decided[place] = made
     return [decided[place] for place in range(len(asks))]
 
