@@ -36,7 +36,12 @@ Floats = NDArray[np.float32]
 
 
 class Manifest(BaseModel):
-    """What a bundle says of itself."""
+    """What a bundle says of itself.
+
+    Args:
+        calibrations: Slope and intercept on the raw score, of the graph and of the figures in
+            the report, which know no label of the test; empty where they are the same.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -57,6 +62,7 @@ class Manifest(BaseModel):
     basis: str = "engagement"
     libraries: dict[str, str] = {}
     typical: tuple[float, ...] = ()
+    calibrations: dict[Literal["exported", "measured"], tuple[float, float]] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, logit
 
 Floats = NDArray[np.float64]
 
@@ -20,6 +20,16 @@ class Platt:
     def apply(self, raw: Floats) -> Floats:
         """Raw scores (log odds), shape (n,), to probabilities."""
         return np.asarray(expit(self.slope * raw + self.intercept))
+
+    @property
+    def meaning(self) -> str:
+        """For a report."""
+        return f"slope {self.slope:.3f}, intercept {self.intercept:+.3f}"
+
+    def raw_of(self, p: Floats) -> Floats:
+        """Probabilities back to raw scores; those at 0 or 1 are taken for the nearest to it."""
+        edge = np.finfo(np.float32).eps
+        return np.asarray((logit(np.clip(p, edge, 1 - edge)) - self.intercept) / self.slope)
 
 
 def fit_platt(raw: Floats, y: Floats, *, ridge: float = 1e-3) -> Platt:

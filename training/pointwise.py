@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.runtime import Session
 from models.spec import ModelSpec
-from training.calibration import fit_platt
+from training.calibration import Platt, fit_platt
 from training.errors import TooFewRowsError
 from training.export import Exported, prove
 from training.graphs import trees_graph
@@ -69,8 +69,11 @@ class Fitted:
     """A proven model, its answers for the test rows, and what it was fitted on.
 
     Args:
-        p: Of the exported graph, shape (n_test,).
+        p: Of the exported graph by the calibration of `measured`, shape (n_test,): the labels of
+            the test are not in them.
         p_before: The same calibrated on older rows only.
+        measured: Fitted on recent rows of those set apart. What is exported is calibrated on the
+            test's rows as well, where there are such rows.
         settings: What the trees were fitted with in place of the usual.
         searched: What a search for settings found, in words; empty where none was asked for.
     """
@@ -79,6 +82,7 @@ class Fitted:
     exported: Exported
     p: Floats
     p_before: Floats
+    measured: Platt
     n_fit: int
     base_rate: float
     settings: Mapping[str, Any]
@@ -88,6 +92,14 @@ class Fitted:
     def facts(self) -> dict[str, str]:
         """What a report says of the search."""
         return {"search for settings": self.searched} if self.searched else {}
+
+    @property
+    def calibrations(self) -> dict[str, tuple[float, float]]:
+        """What a manifest says of the two; empty where they are one."""
+        if self.measured == self.model.platt:
+            return {}
+        both = {"exported": self.model.platt, "measured": self.measured}
+        return {name: (platt.slope, platt.intercept) for name, platt in both.items()}
 
 
 def require(name: str, y: Floats, is_test: NDArray[np.bool_], *, rows: int, rarer: int) -> None:
@@ -135,12 +147,16 @@ def fit_pointwise(
         **found.settings,
     )
     older = fit_platt(raw_score(booster, data.rows[stop]), data.y[stop])
-    platt = older
+    measured = shipped = older
+    newest = fit
     if data.is_recent.any():
-        recent = data.is_recent
-        platt = fit_platt(raw_score(booster, data.rows[recent]), data.y[recent])
-    platt = replace(platt, intercept=platt.intercept + log(kept))
-    model = CalibratedTrees(booster, platt, spec.inputs)
+        newest = data.is_recent | data.is_test
+        raw = raw_score(booster, data.rows[newest])
+        is_apart = data.is_recent[newest]
+        measured = fit_platt(raw[is_apart], data.y[newest][is_apart])
+        shipped = fit_platt(raw, data.y[newest])
+    older, measured, shipped = (_shifted(platt, kept) for platt in (older, measured, shipped))
+    model = CalibratedTrees(booster, shipped, spec.inputs)
     output = spec.outputs[0].name
 
     order.step("export: proving the graph")
@@ -154,11 +170,23 @@ def fit_pointwise(
     )
     order.step("measuring the exported graph")
     scored = Session(exported.graph, spec).run(np.ascontiguousarray(data.rows[data.is_test]))
-    p = scored[output][:, 0].astype(np.float64)
-    before = replace(older, intercept=older.intercept + log(kept))
-    p_before = before.apply(raw_score(booster, data.rows[data.is_test]))
-    base = float(np.round(data.y[data.is_recent if data.is_recent.any() else fit].mean() * kept, 6))
-    return Fitted(model, exported, p, p_before, int(fit.sum()), base, found.settings, found.meaning)
+    raw = shipped.raw_of(scored[output][:, 0].astype(np.float64))
+    return Fitted(
+        model,
+        exported,
+        measured.apply(raw),
+        older.apply(raw),
+        measured,
+        int(fit.sum()),
+        float(np.round(data.y[newest].mean() * kept, 6)),
+        found.settings,
+        found.meaning,
+    )
+
+
+def _shifted(platt: Platt, kept: float) -> Platt:
+    """The same where only a share of the negatives was kept."""
+    return replace(platt, intercept=platt.intercept + log(kept))
 
 
 def _settings(spec: ModelSpec, order: Order, data: Labelled, fit: Flags, *, leaf: int) -> Found:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from features.events.schema import DAY_US, SECOND_US
 from models.bundle import Bundle
 from models.report import CHAMPION, Report
+from training.calibration import Platt
 from training.dataset import PointInTime
 from training.errors import LabelsImmatureError
 from training.export import Exported
@@ -71,12 +72,16 @@ class Order:
             raise LabelsImmatureError(model, have_days=self.span_days, need_days=days)
 
     def champion_answers(
-        self, label: str, output: str, rows: NDArray[np.float32]
+        self, label: str, output: str, rows: NDArray[np.float32], *, known_at: int | None = None
     ) -> dict[str, Floats]:
         """By method, what the champion answers to test rows, shape (n, width).
 
         Empty where the comparison would not be honest: there is no champion, it was trained for
         another label, or at a later moment, so that it may have seen these very rows.
+
+        Args:
+            known_at: When the rows' labels were known, `as_of` when None. A champion exported
+                since with a calibration on all labels answers by the one it was measured with.
         """
         sitting = self.champion
         if sitting is None:
@@ -84,8 +89,12 @@ class Order:
         manifest = sitting.bundle.manifest
         if manifest.label != label or manifest.as_of > shown_day(self.as_of):
             return {}
-        answers = sitting.bundle.session.run(np.ascontiguousarray(rows))[output]
-        return {sitting.method: answers.astype(np.float64)}
+        answers = sitting.bundle.session.run(np.ascontiguousarray(rows))[output].astype(np.float64)
+        fitted = manifest.calibrations
+        if fitted and manifest.as_of >= shown_day(known_at or self.as_of):
+            raw = Platt(*fitted["exported"]).raw_of(answers)
+            answers = Platt(*fitted["measured"]).apply(raw)
+        return {sitting.method: answers}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """What `promote` asks: the gates, beside the champion measured on the candidate's own rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from tests.pipelines.test_model_commands import (  # noqa: F401  fixtures
     shell,
     shell_over,
 )
+from training.calibration import Platt
 from training.recipe import Order, Sitting, shown_day
 
 
@@ -97,6 +100,27 @@ def test_a_champion_that_may_have_seen_the_rows_does_not_answer(bundle_folders):
     assert asked(day - 60_000_000) == {}
     assert asked(day, label="another question") == {}
     assert asked(day, champion=None) == {}
+
+
+def test_a_champion_calibrated_on_the_tests_labels_answers_as_it_was_measured(bundle_folders):
+    bundle = load_bundle(bundle_folders["churn"])
+    exported, measured = Platt(1.0, 0.3), Platt(0.8, -0.4)
+    both = {"exported": (1.0, 0.3), "measured": (0.8, -0.4)}
+    manifest = bundle.manifest.model_copy(update={"calibrations": both})
+    rows = np.random.default_rng(4).gamma(1, 2, (50, len(bundle.spec.inputs))).astype(np.float32)
+    own = bundle.session.run(rows)["p_churn"].astype(np.float64)
+    day = 19_723 * DAY_US
+
+    def asked(known_at):
+        order = Order(None, day, 0, champion=Sitting("4", replace(bundle, manifest=manifest)))
+        (answers,) = order.champion_answers(
+            manifest.label, "p_churn", rows, known_at=known_at
+        ).values()
+        return answers
+
+    np.testing.assert_allclose(asked(day), measured.apply(exported.raw_of(own)))
+    assert np.abs(asked(day) - own).max() > 0.05
+    np.testing.assert_array_equal(asked(day + DAY_US), own)  # labels later than what it knew
 
 
 def test_the_reports_of_the_world_have_slices_calibration_and_pictures(shell):  # noqa: F811

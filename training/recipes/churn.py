@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.events.schema import DAY_US
 from models.report import Report
 from models.specs.churn import SPEC
 from training import learning_curve, plots, tested
@@ -62,7 +63,8 @@ def train(order: Order) -> Trained:
     others = _baselines(rows, y, late, horizon)
     others = {name: recalibrated(p, y[late], is_recent[late]) for name, p in others.items()}
     label = label_of(horizon)
-    old = order.champion_answers(label, SPEC.outputs[0].name, rows[is_test])
+    known_at = int(data.at.max() + horizon * DAY_US)
+    old = order.champion_answers(label, SPEC.outputs[0].name, rows[is_test], known_at=known_at)
     methods = {"LightGBM, calibrated": fitted.p, **others} | {k: p[:, 0] for k, p in old.items()}
     found = tested.of_probabilities(y[is_test], methods, spine.filter(pl.Series(is_test)))
     curve = learning_curve.of_trees(data, SPEC, seed=order.seed)
@@ -99,6 +101,7 @@ def train(order: Order) -> Trained:
         "fingerprint": fingerprint(spine, rows, y),
         "label": label,
         "horizon_days": horizon,
+        "calibrations": fitted.calibrations,
     }
     parameters = {
         "horizon_days": horizon,
@@ -149,15 +152,16 @@ def _baselines(rows: Rows, y: Floats, late: NDArray[np.bool_], horizon: float) -
 
 def _facts(spine: pl.DataFrame, data: Labelled, fitted: Fitted, horizon: float) -> dict[str, str]:
     moments = sorted(spine["at"].unique())
-    earlier, platt = data.y[~data.is_test & ~data.is_recent], fitted.model.platt
+    earlier = data.y[~data.is_test & ~data.is_recent]
     y = data.y[data.is_test]
     return {
         "horizon": f"{horizon:g} days",
         "snapshots": f"{len(moments)} from {shown_day(moments[0])} to {shown_day(moments[-1])}",
         "training rows": f"{len(earlier)}, {earlier.mean():.1%} silent",
         "trees": str(fitted.model.booster.num_trees()),
-        "Platt": f"slope {platt.slope:.3f}, intercept {platt.intercept:+.3f}, "
-        f"on {data.is_recent.sum()} newest rows of recipients held out",
+        "Platt, measured": f"{fitted.measured.meaning}, on {data.is_recent.sum()} newest rows of "
+        "recipients held out",
+        "Platt, exported": f"{fitted.model.platt.meaning}, on those and the test's",
         "without the newest calibration": f"log loss {log_loss(y, fitted.p_before):.4f}, "
         f"ECE {ece(y, fitted.p_before):.4f}",
     }
@@ -166,7 +170,8 @@ def _facts(spine: pl.DataFrame, data: Labelled, fitted: Fitted, horizon: float) 
 def _notes(y: Floats, fitted: Fitted) -> list[str]:
     notes = [
         "Risk says who is leaving, not whom a mail would keep.",
-        "Model and baselines are calibrated on the newest labels of recipients held out.",
+        "Model and baselines are calibrated on the newest labels of recipients held out; the "
+        "exported calibration has learnt from the test's labels as well, the figures have not.",
     ]
     older = float(fitted.p_before.mean())
     if abs(older - float(y.mean())) > 0.03:
