@@ -6,22 +6,20 @@ value at `t` is computed at `t`, doubt included: nothing stale is ever joined.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.decay import FLOOR, NEVER_AT
+from features.decay import NEVER_AT
 from features.evened import evened
-from features.events.schema import DAY_US, HOUR_US, SECOND_US
+from features.events.schema import DAY_US, HOUR_US
 from features.kinds import MOST_WEEKS
 from features.layout import HOURS_PER_WEEK, MONDAY_SHIFT, Layout
 from features.plan import Plan, plan_of
+from features.reading import Floats, Reading, Times
 from features.signals import DOUBT_US
 from features.spec import FeatureView
-from features.state import State
 
 # Rows made at a time: what they take stays in the cache. No power of two, because columns that
 # far apart would share a few lines of it.
@@ -30,62 +28,6 @@ VELOCITY_FLOOR: Final = 1e-4  # events a day added to both rates of a velocity
 LEAST_GAP_DAYS: Final = 0.25  # between events, where lateness is measured by it
 
 _ONE: Final = np.uint64(1)
-
-Floats = NDArray[np.float64]
-Times = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """States read at their own moments.
-
-    Args:
-        at: Shape (n,), microseconds.
-        values: Shape (n, n_counters or n_slots), decayed to `at`.
-        last, first: Shape (n, n_channels), microseconds; NEVER_AT and its negative for never.
-        bits, week: Shape (n, 2), the weeks with doubtful and with sure activity: bit i is week
-            (newest - i); the newest week.
-    """
-
-    at: Times
-    values: Floats
-    last: Times
-    first: Times
-    bits: NDArray[np.uint64]
-    week: Times
-
-    def part(self, rows: slice | Times) -> "Reading":
-        """Some of the rows."""
-        return Reading(
-            self.at[rows], self.values[rows], self.last[rows], self.first[rows],
-            self.bits[rows], self.week[rows],
-        )  # fmt: skip
-
-
-def read(states: Sequence[State | None], at: int, layout: Layout) -> Reading:
-    """Read packed states at one moment; None reads like a state without events."""
-    n, n_slots, n_channels = len(states), layout.n_slots, len(layout.channels)
-    values = np.zeros((n, n_slots))
-    last = np.full((n, n_channels), NEVER_AT, np.int64)
-    first = np.full((n, n_channels), -NEVER_AT, np.int64)
-    bits, week = np.zeros((n, 2), np.uint64), np.zeros((n, 2), np.int64)
-    for row, state in enumerate(states):
-        if state is None or state.at == NEVER_AT:
-            continue
-        if state.slots:
-            slots = np.fromiter(state.slots, np.int64, len(state.slots))
-            sums = np.fromiter(state.slots.values(), np.float64, len(state.slots))
-            age_s = (at - state.at) / SECOND_US
-            sums *= np.exp2(-age_s / layout.half_lives_s[slots])
-            sums[np.abs(sums) < FLOOR] = 0.0
-            values[row, slots] = sums
-        for channel, moment in state.last.items():
-            last[row, channel] = moment
-        for channel, moment in state.first.items():
-            first[row, channel] = moment
-        for which, (some, newest) in enumerate(state.weeks):
-            bits[row, which], week[row, which] = some, newest
-    return Reading(np.full(n, at, np.int64), values, last, first, bits, week)
 
 
 def matrix(reading: Reading, view: FeatureView, pool: Reading | None = None) -> NDArray[np.float32]:

@@ -13,10 +13,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.assemble import Reading, matrix
+from features.assemble import matrix
 from features.coding import TEXTS, corrected_log, event_codes, few_texts
 from features.kernel import scan, tables_of
 from features.layout import POOL, Layout, layout_of
+from features.reading import Reading
 from features.records import COLUMNS, fixed, placed
 from features.spec import FeatureView
 

@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.assemble import Reading
 from features.batch import EventTable, event_table, read_at
 from features.block import HEAD, Block, encode
 from features.coding import corrected_log
@@ -19,6 +18,7 @@ from features.events.schema import EventType
 from features.kernel import hours_kept
 from features.layout import POOL, Layout
 from features.packing import unpack
+from features.reading import Reading
 from features.state import State
 from features.tastes import affinity_events, tastes_at
 

@@ -6,7 +6,8 @@ hand the same sums to `affinity_matrix`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,17 +52,47 @@ def affinity_of(
     state: State | None, candidates: Sequence[Candidate], at: int
 ) -> NDArray[np.float32]:
     """Affinity features of one recipient for each candidate at a moment (microseconds)."""
-    n = len(candidates)
-    width = max((len(candidate.topics) for candidate in candidates), default=0)
-    topics = np.full((n, max(width, 1)), np.nan)
-    listed = [(row, c, t) for row, one in enumerate(candidates) for c, t in enumerate(one.topics)]
-    keys = [key_hash("topic", topic) for _, _, topic in listed]
+    return affinities([state], tuple(candidates), at)[0]
+
+
+def affinities(
+    states: Sequence[State | None], candidates: tuple[Candidate, ...], at: int
+) -> NDArray[np.float32]:
+    """The same of several recipients for the same candidates, shape (n, n_candidates, 6)."""
+    n, told = len(candidates), _told_by(candidates)
+    sums = np.zeros((len(states), len(told.keys)))
+    for row, state in enumerate(states):
+        if state is not None:
+            sums[row] = state.affinities_at(told.keys, at, AFFINITY)
+    topics = np.full((len(states), n, told.width), np.nan)
+    topics[:, told.rows, told.columns] = sums[:, : len(told.rows)]
+    found = affinity_matrix(
+        np.repeat(sums[:, -1], n),
+        topics.reshape(-1, told.width),
+        sums[:, len(told.rows) : -1].reshape(-1),
+    )
+    return found.reshape(len(states), n, -1)
+
+
+class _Told(NamedTuple):
+    """The interests that candidates are judged by.
+
+    Args:
+        keys: Of every topic of every candidate, of every candidate, and of all together.
+        rows, columns: Where a topic stands: its candidate, and its place among the topics.
+        width: The most topics of a candidate, at least one.
+    """
+
+    keys: list[int]
+    rows: list[int]
+    columns: list[int]
+    width: int
+
+
+@lru_cache(maxsize=256)  # a mailing asks for the same ones again and again
+def _told_by(candidates: tuple[Candidate, ...]) -> _Told:
+    places = [(row, c, t) for row, one in enumerate(candidates) for c, t in enumerate(one.topics)]
+    keys = [key_hash("topic", topic) for _, _, topic in places]
     keys += [key_hash("content", candidate.content_id) for candidate in candidates]
-    told = [0.0] * (len(keys) + 1)
-    if state is not None:
-        told = state.affinities_at([*keys, TOTAL_KEY], at, AFFINITY)
-    if listed:
-        rows, columns, _ = zip(*listed, strict=True)
-        topics[rows, columns] = told[: len(listed)]
-    item = np.array(told[len(listed) : -1])
-    return affinity_matrix(np.full(n, told[-1]), topics, item)
+    rows, columns = [row for row, _, _ in places], [column for _, column, _ in places]
+    return _Told([*keys, TOTAL_KEY], rows, columns, max(columns, default=0) + 1)

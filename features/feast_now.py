@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features.assemble import matrix, read, rhythm
+from features.assemble import matrix, rhythm
 from features.candidates import Candidate, affinity_of
 from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
 from features.definitions.content import VIEW as CONTENT
@@ -24,6 +24,7 @@ from features.errors import StateUnreadableError
 from features.events.schema import MAX_SKEW_US
 from features.layout import HOURS_PER_WEEK, Layout, layout_of
 from features.packing import unpack
+from features.reading import read
 from features.state import State
 
 LOG: Final = logging.getLogger("opportune.feast")

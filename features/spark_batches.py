@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from features.assemble import Reading
 from features.batch import event_table, features_at, read_at
 from features.bulk_states import states
 from features.decay import NEVER_AT
 from features.definitions import AFFINITY
 from features.layout import POOL, layout_of
 from features.packing import pack
+from features.reading import Reading
 from features.spec import FeatureView
 
 ASKED: Final = "asked"  # whether a row is of the spine; the others are events

@@ -21,13 +21,15 @@ from serving.asks import Ask, Champions, Prediction
 from serving.deadline import NEVER, Deadline
 from serving.fallback import FallbackReason as Why
 from serving.guard import Reads
+from serving.items import CONTENT_LAYOUT, NO_ITEMS, Items, items_of
 from serving.loader import Loader
-from serving.scorer import CONTENT_LAYOUT, RECIPIENT_LAYOUT, Known, predict
+from serving.scorer import RECIPIENT_LAYOUT, Known, predict
 
 LOG: Final = logging.getLogger("opportune.decider")
 _NO_MODELS: Final = Champions()
 
 
+FEW: Final = 200  # candidates up to which what is known of them is kept; some 70 kB
 CHUNK: Final = 50  # asks that are scored together; between two chunks the clock is looked at
 # What deciding and writing an answer takes at most: so much of the time left belongs to that.
 RESERVE_S: Final = 0.0005
@@ -97,13 +99,10 @@ class Decider:
             people_blobs = self._store.get(RECIPIENT.entity, keys, now=now)
             item_blobs = self._store.get(CONTENT.entity, items, now=now)
         except StoreUnavailableError:  # told in the log by who guards the store
-            return Known([None] * len(asks), {}, [Why.STORE_UNAVAILABLE] * len(asks))
+            return Known([None] * len(asks), NO_ITEMS, [Why.STORE_UNAVAILABLE] * len(asks))
         people = [_unpacked(blob, RECIPIENT_LAYOUT) for blob in people_blobs]
-        found = {
-            item: state
-            for item, blob in zip(items, item_blobs, strict=True)
-            if (state := _item(blob)) is not None
-        }
+        read = _items_kept if len(items) <= FEW else _items
+        found = read(tuple(items), tuple(item_blobs))
         return Known([state for state, _ in people], found, [why for _, why in people])
 
 
@@ -111,14 +110,17 @@ class Decider:
 def _prior(n_candidates: int, why: Why) -> Prediction:
     """The same for everybody, whenever they ask."""
     ask = Ask("", candidates=tuple(Candidate(str(i)) for i in range(n_candidates)))
-    (prediction,) = predict([ask], Known([None], {}, [why]), _NO_MODELS, at=0)
+    (prediction,) = predict([ask], Known([None], NO_ITEMS, [why]), _NO_MODELS, at=0)
     return prediction
 
 
-@lru_cache(maxsize=1_024)
-def _item(blob: bytes | None) -> State | None:
-    """The same few items are asked about again and again; nobody changes what is read here."""
-    return _unpacked(blob, CONTENT_LAYOUT)[0]
+def _items(ids: tuple[str, ...], blobs: tuple[bytes | None, ...]) -> Items:
+    states = {i: _unpacked(b, CONTENT_LAYOUT)[0] for i, b in zip(ids, blobs, strict=True)}
+    return items_of({item: state for item, state in states.items() if state is not None})
+
+
+# The same few are asked about again and again. Kept by their very bytes they cannot be wrong.
+_items_kept: Final = lru_cache(maxsize=256)(_items)
 
 
 def _unpacked(blob: bytes | None, layout: Layout) -> tuple[State | None, Why]:

@@ -11,15 +11,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features.assemble import matrix, read, rhythm, shifted
-from features.candidates import affinity_of
+from features.assemble import matrix, rhythm, shifted
+from features.candidates import Candidate, affinities
 from features.decay import NEVER_AT
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.content import exposed
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.schema import offset_at, zone_of
 from features.kinds import DAY, Decayed
-from features.layout import HOURS_PER_WEEK, POOL, layout_of
+from features.layout import HOURS_PER_WEEK, layout_of
+from features.reading import read
 from features.state import State
 from models.specs import churn, content_preference, send_time
 from models.specs.content_preference import RECIPIENT_INPUTS
@@ -28,9 +29,9 @@ from serving.asks import Ask, Champions, Loaded, Prediction
 from serving.churn_reasons import Effect, effects
 from serving.fallback import FallbackReason as Why
 from serving.fallback import worst
+from serving.items import Items
 
 RECIPIENT_LAYOUT: Final = layout_of(RECIPIENT)
-CONTENT_LAYOUT: Final = layout_of(CONTENT)
 DEFAULT_HOUR: Final = 24 + 10  # Tuesday 10:00 where no model knows better
 _NAMES: Final = RECIPIENT.names
 _PLACE: Final = {name: place for place, name in enumerate(_NAMES)}
@@ -63,13 +64,10 @@ class Hours:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the store holds for the asks: states in their order, items by content id.
-
-    `items` also holds all items together under `POOL`, which rates of single ones are shrunk to.
-    """
+    """What the store holds for the asks: states in their order, and the candidates."""
 
     people: Sequence[State | None]
-    items: Mapping[str, State]
+    items: Items
     trouble: Sequence[Why]  # per ask: why there is no state, NONE when there is one
 
 
@@ -233,23 +231,12 @@ def _items(
     why = champions.why_not("content_preference") if model is None else Why.NONE
     if total == 0:
         return np.split(prior, cuts), np.split(prior, cuts), [why] * len(asks)
-    items = _content(asks, known, at)
+    items = known.items.features([c for ask in asks for c in ask.candidates], at)
     delivered = np.split(items[:, _DELIVERED], cuts)
     if model is None:
         return np.split(prior, cuts), delivered, [why] * len(asks)
-    tastes = [
-        affinity_of(state, ask.candidates, at)
-        for ask, state in zip(asks, known.people, strict=True)
-        if ask.candidates
-    ]
-    inputs = np.concatenate(
-        [
-            np.repeat(rows[:, _TASTE], counts, axis=0),
-            np.concatenate(tastes),
-            items,
-        ],
-        axis=1,
-    )
+    tastes = _tastes(asks, known.people, at)
+    inputs = np.concatenate([np.repeat(rows[:, _TASTE], counts, axis=0), tastes, items], axis=1)
     scores = model.bundle.session.run(np.ascontiguousarray(inputs))["p_click"][:, 0]
     is_sound = np.array([bool(np.isfinite(part).all()) for part in np.split(scores, cuts)])
     if not is_sound.all():
@@ -257,10 +244,14 @@ def _items(
     return np.split(scores, cuts), delivered, _whys(is_sound)
 
 
-def _content(asks: Sequence[Ask], known: Known, at: int) -> Rows:
-    """The content features of all candidates of all asks, one after the other."""
-    listed = [c.content_id for ask in asks for c in ask.candidates]
-    place = {content_id: row for row, content_id in enumerate(dict.fromkeys(listed))}
-    together = read([known.items.get(POOL)], at, CONTENT_LAYOUT)
-    found = read([known.items.get(i) for i in place], at, CONTENT_LAYOUT)
-    return np.asarray(matrix(found, CONTENT, together)[[place[i] for i in listed]])
+def _tastes(asks: Sequence[Ask], people: Sequence[State | None], at: int) -> Rows:
+    """The affinity features of all candidates of all asks, one after the other."""
+    alike: dict[tuple[Candidate, ...], list[int]] = {}
+    for row, ask in enumerate(asks):
+        if ask.candidates:
+            alike.setdefault(ask.candidates, []).append(row)
+    found: dict[int, Rows] = {}
+    for candidates, some in alike.items():
+        told = affinities([people[row] for row in some], candidates, at)
+        found |= zip(some, told, strict=True)
+    return np.concatenate([found[row] for row in sorted(found)])

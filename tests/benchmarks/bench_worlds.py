@@ -51,6 +51,7 @@ from pipelines.ingest import ingest
 from serving.asks import Ask, Champions, Loaded, Prediction
 from serving.fallback import FallbackReason
 from serving.hours import send_time
+from serving.items import items_of
 from serving.scorer import Known, predict
 from tests.benchmarks.observer import p_silent
 from training import labels
@@ -118,7 +119,7 @@ def asked(log: Log, champions: Champions, asks: list[Ask]) -> list[Prediction]:
         )
         for view in (RECIPIENT, CONTENT)
     }  # fmt: skip
-    people, items = known[RECIPIENT.entity], known[CONTENT.entity]
+    people, items = known[RECIPIENT.entity], items_of(known[CONTENT.entity])
     found: list[Prediction] = []
     for start in range(0, len(asks), AT_ONCE):
         part = asks[start : start + AT_ONCE]

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from features.assemble import matrix, read, rhythm
+from features.assemble import matrix, rhythm
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.schema import DAY_US
@@ -25,6 +25,7 @@ from features.layout import POOL, layout_of
 from features.packed import PackedStore
 from features.packed_rows import head_of
 from features.packing import unpack
+from features.reading import read
 from models.mlflow_registry import MlflowRegistry
 from models.registry import ModelFolder
 from models.specs import churn, content_preference, send_time

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import strategies as st
 
 from features import batch
-from features.assemble import Reading, activity, exposure, matrix, read
+from features.assemble import activity, exposure, matrix
 from features.candidates import Candidate, affinity_matrix, affinity_of
 from features.definitions import AFFINITY
 from features.definitions.recipient import ENGAGED
@@ -42,6 +42,7 @@ from features.kinds import (
 from features.layout import POOL, Layout, layout_of
 from features.packed import PackedStore
 from features.packing import unpack
+from features.reading import Reading, read
 from features.signals import Signal, Weight
 from features.spec import FeatureView, key_hash
 from features.state import TOTAL_KEY, State

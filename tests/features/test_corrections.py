@@ -9,12 +9,13 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from features import batch
-from features.assemble import matrix, read
+from features.assemble import matrix
 from features.definitions import AFFINITY, VIEWS
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.schema import EARLY, Actor, Event, EventType
 from features.layout import layout_of
+from features.reading import read
 from features.state import State
 from features.stream import Stream
 from tests.features.oracle import (

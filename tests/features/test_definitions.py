@@ -5,11 +5,12 @@ import polars as pl
 import pytest
 
 from features import batch
-from features.assemble import matrix, read
+from features.assemble import matrix
 from features.definitions.recipient import ENGAGED, VIEW, active, clicked
 from features.events.schema import Event, EventType
 from features.kinds import DAY, Decayed, Recency
 from features.layout import layout_of
+from features.reading import read
 from features.signals import Signal
 from features.spec import FeatureView
 from tests.features.oracle import DAY_US, NIGHTS, applied, log_and_store

@@ -22,7 +22,8 @@ PARTS = ("features", "models", "training", "serving", "pipelines", "pyproject.to
 JOIN = """
 import numpy as np, polars as pl
 from datetime import UTC, datetime
-from features.assemble import matrix, read
+from features.assemble import matrix
+from features.reading import read
 from features.definitions.recipient import VIEW
 from features.events.log import EventLog
 from features.events.schema import Actor, Event, EventType

@@ -10,7 +10,7 @@ import pytest
 from feast.data_source import PushMode
 from feast.errors import FeatureNameCollisionError
 
-from features.assemble import matrix, read, rhythm
+from features.assemble import matrix, rhythm
 from features.candidates import Candidate, affinity_of
 from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
 from features.definitions.content import VIEW as CONTENT
@@ -21,6 +21,7 @@ from features.feast_store import FeastStore
 from features.layout import POOL, layout_of
 from features.packed import PackedStore
 from features.packing import pack, unpack
+from features.reading import read
 from features.state import State
 from features.stream import Stream
 from training.dataset import PointInTime

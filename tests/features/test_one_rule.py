@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from features import batch
-from features.assemble import matrix, read
+from features.assemble import matrix
 from features.bulk_states import states
 from features.candidates import affinity_of
 from features.definitions import AFFINITY, VIEWS
@@ -16,6 +16,7 @@ from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.schema import Event, EventType
 from features.layout import layout_of
 from features.packing import MAX_TASTES, pack, unpack
+from features.reading import read
 from features.state import TOTAL_KEY, State
 from features.stream import PROGRESS, Stream
 from tests.features.oracle import (

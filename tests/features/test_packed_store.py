@@ -17,7 +17,6 @@ import pyarrow as pa
 import pytest
 
 from features import batch
-from features.assemble import read
 from features.definitions import AFFINITY, VIEWS
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.errors import StateUnreadableError, StoreUnavailableError
@@ -28,6 +27,7 @@ from features.online import OnlineStore, open_store
 from features.packed import FORMAT, PackedStore
 from features.packed_rows import LIVES_S, Row, head_of
 from features.packing import SEEN_AT, pack, unpack
+from features.reading import read
 from features.state import State
 from features.stream import PROGRESS, Stream
 

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from features.assemble import activity, matrix, read
+from features.assemble import activity, matrix
 from features.definitions import AFFINITY, VIEWS
 from features.events.log import EventLog
 from features.events.schema import DAY_US, HOUR_US, Event, EventType
@@ -15,6 +15,7 @@ from features.feast_store import FeastStore
 from features.layout import layout_of
 from features.packed import PackedStore
 from features.packing import unpack
+from features.reading import read
 from features.stream import PROGRESS, Stream
 from pipelines.materialize import materialize
 

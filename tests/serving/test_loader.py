@@ -22,8 +22,9 @@ from models.specs import SPECS, churn
 from pipelines.promote import promote
 from serving.asks import Ask, Champions, Loaded
 from serving.fallback import FallbackReason
+from serving.items import CONTENT_LAYOUT, items_of
 from serving.loader import Loader
-from serving.scorer import CONTENT_LAYOUT, RECIPIENT_LAYOUT, Known, predict
+from serving.scorer import RECIPIENT_LAYOUT, Known, predict
 
 FLIPS = 20
 CLIENTS = 8
@@ -181,7 +182,7 @@ def offline(folder, world, keys):
             name: Loaded(load_bundle(folder.folder(name, version)), version)
             for name in ("send_time", "churn")
         })  # fmt: skip
-        found = predict(asks, Known(people, known, trouble), champions, at=world.now)
+        found = predict(asks, Known(people, items_of(known), trouble), champions, at=world.now)
         for key, prediction in zip(keys, found, strict=True):
             said["churn", version, key] = prediction.p_churn
             said["send_time", version, key] = prediction.p_engage

@@ -25,7 +25,8 @@ from serving.asks import Ask, Champions, Loaded
 from serving.churn_reasons import SMALLEST
 from serving.fallback import FallbackReason as Why
 from serving.fallback import worst
-from serving.scorer import CONTENT_LAYOUT, RECIPIENT_LAYOUT, Known, predict
+from serving.items import CONTENT_LAYOUT, NO_ITEMS, items_of
+from serving.scorer import RECIPIENT_LAYOUT, Known, predict
 
 NOW = 1_770_000_000_000_000
 ITEMS = tuple(Candidate(f"c{n}", (f"t{n % 3}", f"t{n % 2}")) for n in range(5))
@@ -68,7 +69,7 @@ def crowd(seed, n):
         people.append(state)
         trouble.append(why)
     items = {c.content_id: state_of(n, CONTENT_LAYOUT) for n, c in enumerate(ITEMS[:3])}
-    return asks, Known(people, items, trouble)
+    return asks, Known(people, items_of(items), trouble)
 
 
 def is_legal(prediction):
@@ -108,7 +109,7 @@ def test_one_ask_alone_is_the_same_ask_within_a_batch(champions, seed, n):
 
 
 def test_a_known_recipient_is_answered_by_the_models_alone(champions):
-    known = Known([state_of(1)], {}, [Why.NONE])
+    known = Known([state_of(1)], NO_ITEMS, [Why.NONE])
     (found,) = predict([Ask("r", candidates=ITEMS)], known, champions, at=NOW)
     assert set(found.reasons.values()) == {Why.NONE}
     assert found.has_offset
@@ -133,7 +134,7 @@ def test_a_clock_that_only_the_ask_tells_turns_hours_of_utc_into_its_own(champio
     ahead = round(datetime(2026, 1, 5, tzinfo=zone).utcoffset().total_seconds() / 60)
     silent, told = clicks(None, zone), clicks(ahead, zone)
     asked, bare = Ask("r", timezone=name), Ask("r")
-    known = Known([silent, told, silent, told], {}, [Why.NONE] * 4)
+    known = Known([silent, told, silent, told], NO_ITEMS, [Why.NONE] * 4)
     turned, own, utc, events = predict([asked, asked, bare, bare], known, champions, at=NOW)
 
     peak = int(own.activity.argmax())
@@ -149,7 +150,9 @@ def test_a_clock_that_only_the_ask_tells_turns_hours_of_utc_into_its_own(champio
 
 @pytest.mark.parametrize("why", [w for w in Why if w not in {Why.NONE, Why.NO_EVIDENCE}])
 def test_without_a_state_the_reason_is_told_and_churn_is_the_base_rate(champions, why):
-    (found,) = predict([Ask("r", candidates=ITEMS)], Known([None], {}, [why]), champions, at=NOW)
+    (found,) = predict(
+        [Ask("r", candidates=ITEMS)], Known([None], NO_ITEMS, [why]), champions, at=NOW
+    )
     is_legal(found)
     assert set(found.reasons.values()) == {why}
     prior = champions.by_name["churn"].bundle.manifest.prior
@@ -162,14 +165,14 @@ def test_a_recipient_who_never_engaged_has_no_evidence(champions):
     for n in range(5):
         event = Event(f"s{n}", EventType.SENT, "r", NOW - n * HOUR_US, NOW)
         state.apply(event, layout=RECIPIENT_LAYOUT, affinity=AFFINITY, offset=n + 1)
-    (found,) = predict([Ask("r")], Known([state], {}, [Why.NONE]), champions, at=NOW)
+    (found,) = predict([Ask("r")], Known([state], NO_ITEMS, [Why.NONE]), champions, at=NOW)
     assert found.reasons["send_time"] is found.reasons["churn"] is Why.NO_EVIDENCE
 
 
 @pytest.mark.parametrize("missing", MODELS)
 def test_without_a_model_its_part_alone_is_the_prior_of_the_spec(champions, missing):
     left = Champions({n: model for n, model in champions.by_name.items() if n != missing})
-    ask, known = Ask("r", candidates=ITEMS), Known([state_of(1)], {}, [Why.NONE])
+    ask, known = Ask("r", candidates=ITEMS), Known([state_of(1)], NO_ITEMS, [Why.NONE])
     (found,) = predict([ask], known, left, at=NOW)
     is_legal(found)
     assert found.reasons == dict.fromkeys(MODELS, Why.NONE) | {missing: Why.NO_MODEL}
@@ -182,7 +185,7 @@ def test_without_a_model_its_part_alone_is_the_prior_of_the_spec(champions, miss
 
 @pytest.mark.parametrize("why", [Why.INTERNAL, Why.UNKNOWN_RECIPIENT, Why.STORE_UNAVAILABLE])
 def test_the_worst_of_two_reasons_is_told(why):
-    (found,) = predict([Ask("r")], Known([None], {}, [why]), Champions(), at=NOW)
+    (found,) = predict([Ask("r")], Known([None], NO_ITEMS, [why]), Champions(), at=NOW)
     assert found.reasons["churn"] is found.reasons["send_time"] is worst(why, Why.NO_MODEL)
 
 
@@ -230,7 +233,7 @@ def test_a_score_that_is_no_number_costs_only_its_own_recipient(champions, name)
         states[1].slots[slot] = 13.0 if slot == place or name == "churn" else 0.0
     states[1].at = NOW
     asks = [Ask(f"r{n}", candidates=ITEMS) for n in range(3)]
-    found = predict(asks, Known(states, {}, [Why.NONE] * 3), broken, at=NOW)
+    found = predict(asks, Known(states, NO_ITEMS, [Why.NONE] * 3), broken, at=NOW)
     assert [p.reasons[name] for p in found] == [Why.NONE, Why.BAD_SCORE, Why.NONE]
     for prediction in found:
         is_legal(prediction)
@@ -246,7 +249,7 @@ def test_bad_scores_of_items_cost_only_the_recipient_who_was_asked_with_them(cha
     states = [state_of(n) for n in range(2)]
     states[1].at, states[1].slots = NOW, {slot: 13.0}
     asks = [Ask(f"r{n}", candidates=ITEMS) for n in range(2)]
-    found = predict(asks, Known(states, {}, [Why.NONE] * 2), broken, at=NOW)
+    found = predict(asks, Known(states, NO_ITEMS, [Why.NONE] * 2), broken, at=NOW)
     assert [p.reasons[spec.name] for p in found] == [Why.NONE, Why.BAD_SCORE]
     np.testing.assert_allclose(found[1].p_items, spec.prior)
 

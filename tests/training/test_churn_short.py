@@ -21,6 +21,7 @@ from pipelines.ingest import ingest
 from pipelines.retrain import order_for
 from serving.asks import Ask, Champions, Loaded
 from serving.fallback import FallbackReason as Why
+from serving.items import NO_ITEMS
 from serving.scorer import RECIPIENT_LAYOUT, Known, predict
 from training import churn_trial
 from training.errors import LabelsImmatureError, TooFewRowsError
@@ -66,7 +67,7 @@ def state_of(*days_ago):
 
 def silence_of(bundle, *people):
     asks = [Ask(f"r{n}", explain=True) for n in range(len(people))]
-    known = Known(people, {}, [Why.NONE] * len(people))
+    known = Known(people, NO_ITEMS, [Why.NONE] * len(people))
     champions = Champions({"churn": Loaded(load_bundle(bundle, name="churn"), "1")})
     return predict(asks, known, champions, at=NOW)
 
