@@ -52,7 +52,8 @@ def affinity_of(
     state: State | None, candidates: Sequence[Candidate], at: int
 ) -> NDArray[np.float32]:
     """Affinity features of one recipient for each candidate at a moment (microseconds)."""
-    return affinities([state], tuple(candidates), at)[0]
+    (found,) = affinities([state], tuple(candidates), at)
+    return np.asarray(found)
 
 
 def affinities(
