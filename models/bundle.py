@@ -35,12 +35,23 @@ GRAPH, MANIFEST, GOLDEN, REPORT = "model.onnx", "manifest.json", "golden.npz", "
 Floats = NDArray[np.float32]
 
 
+class Calibration(BaseModel):
+    """Log odds as a line of the raw score, and where that line is bent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    slope: float
+    intercept: float
+    knots: tuple[float, ...]
+    bends: tuple[float, ...]
+
+
 class Manifest(BaseModel):
     """What a bundle says of itself.
 
     Args:
-        calibrations: Slope and intercept on the raw score, of the graph and of the figures in
-            the report, which know no label of the test; empty where they are the same.
+        calibrations: Of the graph, and of the figures in the report, which know no label of the
+            test; empty where they are the same.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,7 +73,7 @@ class Manifest(BaseModel):
     basis: str = "engagement"
     libraries: dict[str, str] = {}
     typical: tuple[float, ...] = ()
-    calibrations: dict[Literal["exported", "measured"], tuple[float, float]] = {}
+    calibrations: dict[Literal["exported", "measured"], Calibration] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from models.specs.churn import SPEC
-from training.calibration import fit_platt
+from training.calibration import fit_bent
 from training.opt_outs import Curve
 
 # Recency and, of the whole past, frequency, tenure and spending.
@@ -68,7 +68,7 @@ def recalibrated(p: Floats, y: Floats, is_recent: NDArray[np.bool_]) -> Floats:
     if not is_recent.any():
         return p
     raw = logit(p)
-    return inside(fit_platt(raw[is_recent], y[is_recent]).apply(raw[~is_recent]))
+    return inside(fit_bent(raw[is_recent], y[is_recent]).apply(raw[~is_recent]))
 
 
 def inside(p: Floats) -> Floats:

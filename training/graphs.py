@@ -22,7 +22,7 @@ _EDGE: Final = 1e-7  # probabilities this close to 0 or 1 are clipped before the
 def trees_graph(
     model: CalibratedTrees, spec: ModelSpec, *, beside: Mapping[str, Curve] | None = None
 ) -> bytes:
-    """The booster as a tree ensemble, its log odds through Platt, one output of shape (n, 1).
+    """The booster as a tree ensemble, its log odds calibrated, one output of shape (n, 1).
 
     Args:
         beside: Curves that give the spec's other outputs, of the same rows.
@@ -44,6 +44,10 @@ def trees_graph(
     raw = pick.node("Log", odds)
     scaled = pick.node("Mul", raw, pick.number(model.platt.slope))
     shifted = pick.node("Add", scaled, pick.number(model.platt.intercept))
+    if model.platt.knots:
+        above = pick.node("Relu", pick.node("Sub", raw, pick.constant(np.array(model.platt.knots))))
+        bent = pick.matmul(above, np.array(model.platt.bends)[:, None])
+        shifted = pick.node("Add", shifted, bent)
     pick.node("Sigmoid", shifted, output=spec.outputs[0].name)
     for name, curve in (beside or {}).items():
         pick.curve(graph.input[0].name, curve, output=name)

@@ -16,7 +16,7 @@ from scipy.special import expit
 from models.report import Measured
 from models.spec import ModelSpec
 from training import clusters, metrics
-from training.calibration import fit_platt
+from training.calibration import fit_bent
 from training.pointwise import Labelled, apart
 from training.rhythm import Past, Rhythm, fit_rhythm, log_likelihood
 from training.splits import held_out
@@ -68,8 +68,8 @@ def of_trees(data: Labelled, spec: ModelSpec, *, seed: int, kept: float = 1.0) -
             (data.rows[fit], data.y[fit]), (data.rows[stop], data.y[stop]), inputs=spec.inputs,
             seed=seed, **CHEAP,
         )  # fmt: skip
-        platt = fit_platt(raw_score(booster, data.rows[stop]), data.y[stop])
-        odds = platt.slope * raw_score(booster, rows_of_test) + platt.intercept + log(kept)
+        platt = fit_bent(raw_score(booster, data.rows[stop]), data.y[stop])
+        odds = platt.odds(raw_score(booster, rows_of_test)) + log(kept)
         return metrics.log_losses(y_of_test, expit(odds))
 
     return _curve("log loss", loss, data.recipients, data.people_of_test)

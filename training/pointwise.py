@@ -5,7 +5,7 @@ are later than both and are scored by the exported graph.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import log
 from typing import Any, Final, NamedTuple
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.runtime import Session
 from models.spec import ModelSpec
-from training.calibration import Platt, fit_platt
+from training.calibration import Platt, fit_bent
 from training.errors import TooFewRowsError
 from training.export import Exported, prove
 from training.graphs import trees_graph
@@ -94,12 +94,12 @@ class Fitted:
         return {"search for settings": self.searched} if self.searched else {}
 
     @property
-    def calibrations(self) -> dict[str, tuple[float, float]]:
+    def calibrations(self) -> dict[str, dict[str, Any]]:
         """What a manifest says of the two; empty where they are one."""
         if self.measured == self.model.platt:
             return {}
         both = {"exported": self.model.platt, "measured": self.measured}
-        return {name: (platt.slope, platt.intercept) for name, platt in both.items()}
+        return {name: asdict(platt) for name, platt in both.items()}
 
 
 def require(name: str, y: Floats, is_test: NDArray[np.bool_], *, rows: int, rarer: int) -> None:
@@ -146,15 +146,15 @@ def fit_pointwise(
         seed=order.seed,
         **found.settings,
     )
-    older = fit_platt(raw_score(booster, data.rows[stop]), data.y[stop])
+    older = fit_bent(raw_score(booster, data.rows[stop]), data.y[stop])
     measured = shipped = older
     newest = fit
     if data.is_recent.any():
         newest = data.is_recent | data.is_test
         raw = raw_score(booster, data.rows[newest])
         is_apart = data.is_recent[newest]
-        measured = fit_platt(raw[is_apart], data.y[newest][is_apart])
-        shipped = fit_platt(raw, data.y[newest])
+        measured = fit_bent(raw[is_apart], data.y[newest][is_apart])
+        shipped = fit_bent(raw, data.y[newest])
     older, measured, shipped = (_shifted(platt, kept) for platt in (older, measured, shipped))
     model = CalibratedTrees(booster, shipped, spec.inputs)
     output = spec.outputs[0].name

@@ -92,8 +92,11 @@ class Order:
         answers = sitting.bundle.session.run(np.ascontiguousarray(rows))[output].astype(np.float64)
         fitted = manifest.calibrations
         if fitted and manifest.as_of >= shown_day(known_at or self.as_of):
-            raw = Platt(*fitted["exported"]).raw_of(answers)
-            answers = Platt(*fitted["measured"]).apply(raw)
+            exported, measured = (
+                Platt(**fitted[name].model_dump()) for name in ("exported", "measured")
+            )
+            raw = exported.raw_of(answers.ravel())
+            answers = measured.apply(raw).reshape(answers.shape)
         return {sitting.method: answers}
 
 

@@ -77,8 +77,9 @@ class CalibratedTrees:
         the same thing share what one of them would have.
         """
         step = max(len(rows) // at_most, 1)
-        told = self.booster.predict(rows[::step][:at_most], pred_contrib=True)
-        size = self.platt.slope * np.abs(np.asarray(told)[:, :-1]).mean(axis=0)
+        told = np.asarray(self.booster.predict(rows[::step][:at_most], pred_contrib=True))
+        slopes = self.platt.slopes_at(told.sum(axis=1))
+        size = (slopes[:, None] * np.abs(told[:, :-1])).mean(axis=0)
         shares = {n: float(v) for n, v in zip(self.inputs, size, strict=True) if v > 0}
         return dict(sorted(shares.items(), key=lambda item: -item[1]))
 

@@ -1,12 +1,12 @@
 """What `promote` asks: the gates, beside the champion measured on the candidate's own rows."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from features.events.schema import DAY_US
-from models.bundle import load_bundle, report_of
+from models.bundle import Manifest, load_bundle, report_of
 from models.gates import Route, judge
 from models.report import read_report
 from pipelines.promote import version_of
@@ -104,9 +104,10 @@ def test_a_champion_that_may_have_seen_the_rows_does_not_answer(bundle_folders):
 
 def test_a_champion_calibrated_on_the_tests_labels_answers_as_it_was_measured(bundle_folders):
     bundle = load_bundle(bundle_folders["churn"])
-    exported, measured = Platt(1.0, 0.3), Platt(0.8, -0.4)
-    both = {"exported": (1.0, 0.3), "measured": (0.8, -0.4)}
-    manifest = bundle.manifest.model_copy(update={"calibrations": both})
+    exported, measured = Platt(1.0, 0.3, (-1.0, 0.5), (0.5, -0.9)), Platt(0.8, -0.4, (0.0,), (0.3,))
+    both = {"exported": asdict(exported), "measured": asdict(measured)}
+    told = bundle.manifest.model_dump() | {"calibrations": both}
+    manifest = Manifest.model_validate(told)
     rows = np.random.default_rng(4).gamma(1, 2, (50, len(bundle.spec.inputs))).astype(np.float32)
     own = bundle.session.run(rows)["p_churn"].astype(np.float64)
     day = 19_723 * DAY_US
@@ -118,7 +119,8 @@ def test_a_champion_calibrated_on_the_tests_labels_answers_as_it_was_measured(bu
         ).values()
         return answers
 
-    np.testing.assert_allclose(asked(day), measured.apply(exported.raw_of(own)))
+    expected = measured.apply(exported.raw_of(own[:, 0]))
+    np.testing.assert_allclose(asked(day)[:, 0], expected)
     assert np.abs(asked(day) - own).max() > 0.05
     np.testing.assert_array_equal(asked(day + DAY_US), own)  # labels later than what it knew
 

@@ -56,7 +56,7 @@ def trees() -> tuple[CalibratedTrees, np.ndarray]:
         (rows[:4_000], y[:4_000]), (rows[4_000:], y[4_000:]), inputs=INPUTS, seed=3,
         learning_rate=0.1, min_data_in_leaf=20, num_leaves=31, max_bin=4_095,
     )  # fmt: skip
-    return CalibratedTrees(booster, Platt(1.3, -0.2), INPUTS), rows
+    return CalibratedTrees(booster, Platt(1.3, -0.2, (-0.5, 0.7), (0.8, -1.1)), INPUTS), rows
 
 
 def native_of(model: CalibratedTrees):

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 from sklearn import metrics as theirs
 
 from models.report import Measured
 from training import comparison, metrics
 from training.baselines import base_rate, logistic, recency_curve
-from training.calibration import fit_platt
+from training.calibration import fit_bent, fit_platt
 from training.splits import held_out, snapshots
 
 DAY_US = 86_400_000_000
@@ -244,3 +245,41 @@ def test_baselines_answer_probabilities_whatever_is_missing():
     assert np.all(np.diff(curve) >= 0)
     for p in (base_rate(y, 10), curve, logistic(rows, y, rows)):
         assert np.all((p > 0) & (p < 1))
+
+
+def test_a_bent_calibration_follows_where_a_line_cannot():
+    rng = np.random.default_rng(6)
+    raw = rng.normal(0, 1.5, 40_000)
+    true = expit(0.4 * raw + 3.0 * np.maximum(raw - 1.0, 0.0) - 0.5)
+    y = (rng.random(len(raw)) < true).astype(float)
+    half = np.arange(len(raw)) < 20_000
+    bent, line = fit_bent(raw[half], y[half]), fit_platt(raw[half], y[half])
+    assert metrics.ece(y[~half], bent.apply(raw[~half])) < 0.015
+    assert metrics.ece(y[~half], line.apply(raw[~half])) > 0.03
+    assert np.abs(bent.apply(raw) - true).mean() < np.abs(line.apply(raw) - true).mean() / 3
+
+
+@given(st.integers(0, 2**32), st.integers(2, 300), st.sampled_from([0.0, 0.02, 0.5, 1.0]))
+def test_a_bent_calibration_keeps_the_order_and_comes_back(seed, n, share):
+    rng = np.random.default_rng(seed)
+    raw = np.round(rng.normal(0, 2, n), 1)  # with ties
+    bent = fit_bent(raw, (rng.random(n) < share).astype(float))
+    asked = np.linspace(-6, 6, 200)
+    told = bent.odds(asked)
+    assert np.isfinite(told).all()
+    assert (np.diff(told) > 0).all()
+    is_inside = np.abs(told) < 12
+    np.testing.assert_allclose(
+        bent.raw_of(bent.apply(asked))[is_inside], asked[is_inside], atol=1e-3
+    )
+    knots = np.array(bent.knots)
+    rises = np.diff(bent.odds(knots)) / np.diff(knots)
+    np.testing.assert_allclose(bent.slopes_at((knots[1:] + knots[:-1]) / 2), rises, rtol=1e-6)
+
+
+def test_little_evidence_leaves_the_line_a_line():
+    rng = np.random.default_rng(7)
+    raw = rng.normal(0, 1.5, 60)
+    y = (rng.random(60) < expit(raw)).astype(float)
+    line, bent = fit_platt(raw, y), fit_bent(raw, y)
+    assert np.abs(bent.apply(raw) - line.apply(raw)).max() < 0.12

@@ -7,12 +7,13 @@ import pytest
 
 from models.runtime import Session
 from models.specs.churn import RISKS, SPEC
-from training.calibration import Platt, fit_platt
+from training.calibration import Platt, fit_bent
 from training.opt_outs import Curve
 from training.pointwise import Labelled, Leaves, fit_pointwise, recent_of
 from training.recipe import Order
 from training.trees import raw_score
 
+BENT = Platt(2.0, -4.0, (-1.0, 0.0, 2.0), (-1.5, 0.8, -1.2))
 OUTPUT = SPEC.outputs[0].name
 
 
@@ -52,7 +53,7 @@ def test_the_figures_are_of_the_exported_graphs_own_scores(data):
     np.testing.assert_allclose(found.p, found.measured.apply(raw), atol=2e-5)
     exported = Session(found.exported.graph, SPEC).run(rows)[OUTPUT][:, 0]
     newest = data.is_test | data.is_recent
-    everybody = fit_platt(raw_score(found.model.booster, data.rows[newest]), data.y[newest])
+    everybody = fit_bent(raw_score(found.model.booster, data.rows[newest]), data.y[newest])
     assert found.model.platt == everybody
     np.testing.assert_allclose(exported, everybody.apply(raw), atol=1e-5)
     assert found.base_rate == pytest.approx(data.y[newest].mean(), abs=1e-6)
@@ -65,7 +66,7 @@ def test_without_recent_rows_both_are_the_calibration_on_older_ones(data):
     np.testing.assert_allclose(found.p, found.p_before)
 
 
-@pytest.mark.parametrize("platt", [Platt(), Platt(0.3, 2.0), Platt(2.0, -4.0)])
+@pytest.mark.parametrize("platt", [Platt(), Platt(0.3, 2.0), BENT])
 def test_raw_scores_come_back_from_probabilities(platt):
     raw = np.linspace(-3, 3, 50)
     np.testing.assert_allclose(platt.raw_of(platt.apply(raw)), raw, atol=1e-6)
