@@ -33,22 +33,24 @@ def explained(activity: NDArray[np.float32], *, active_hours: float, is_utc: boo
         active_hours: How many are behind it.
         is_utc: Whether the week is that of UTC because nobody knows the person's clock.
     """
-    if float(np.ptp(activity)) == 0.0:
+    if (activity == activity[0]).all():
         return NOTHING
     if active_hours < MIN_EVIDENCE:
         return LITTLE
     cells = activity.astype(np.float64).reshape(7, len(PARTS), -1).sum(axis=2)
-    part = int(cells.sum(axis=0).argmax())
+    # Four sums and seven numbers: lists are quicker than arrays here.
+    by_part = [list(days) for days in zip(*cells.tolist(), strict=True)]
+    part = max(range(len(PARTS)), key=lambda one: sum(by_part[one]))
     clock = " (UTC)" if is_utc else ""
-    when = _days(cells[:, part], *PARTS[part])
+    when = _days(by_part[part], *PARTS[part])
     return f"most active {when}{clock}; {round(active_hours)} active hours"
 
 
-def _days(by_day: NDArray[np.float64], one: str, many: str) -> str:
-    best = int(by_day.argmax())
-    if by_day[best] >= STANDS_OUT * np.delete(by_day, best).max():
-        return f"{DAYS[best]} {many}"
-    week, weekend = by_day[:5].mean(), by_day[5:].mean()
+def _days(by_day: list[float], one: str, many: str) -> str:
+    *_, second, first = sorted(by_day)
+    if first >= STANDS_OUT * second:
+        return f"{DAYS[by_day.index(first)]} {many}"
+    week, weekend = sum(by_day[:5]) / 5, sum(by_day[5:]) / 2
     if week >= STANDS_OUT * weekend:
         return f"weekday {many}"
     if weekend >= STANDS_OUT * week:

@@ -84,6 +84,7 @@ class _Window:
     Args:
         wanted: The sender's own.
         end: Of the window, microseconds.
+        is_free: Whether no rule was asked, so that every hour is allowed.
     """
 
     every: tuple[Slot, ...]
@@ -91,9 +92,12 @@ class _Window:
     wanted: Slot
     end: int
     has_passed: bool
+    is_free: bool
 
     @property
     def allowed(self) -> tuple[Slot, ...]:
+        if self.is_free:
+            return self.every
         pairs = zip(self.every, self.forbidden, strict=True)
         return tuple(slot for slot, rule in pairs if rule is Binding.NONE)
 
@@ -146,13 +150,14 @@ def _window(ask: Ask, prediction: Prediction, rules: Rules, zone: tzinfo, now: i
     start = max(now, ask.window_from or now)
     end = ask.window_to or start + DEFAULT_WINDOW_H * HOUR_US
     # Closed, or too short for a whole hour: as soon as allowed is no whole hour.
-    moments = _hours_between(start, end) or [start]
+    moments = _hours_between(start, end) or (start,)
     every = _slots_at(prediction, moments, zone)
+    is_free = rules is FREE
     forbidden = (Binding.NONE,) * len(every)
-    if rules is not FREE:
+    if not is_free:
         forbidden = tuple(rules.forbids(at, zone) for at in moments)
     wanted = _default(ask, every, zone, prediction.default_hour)
-    return _Window(every, forbidden, wanted, end, has_passed=end < start)
+    return _Window(every, forbidden, wanted, end, has_passed=end < start, is_free=is_free)
 
 
 def _best(
@@ -184,7 +189,7 @@ def _later(chosen: SendTime, rules: Rules, prediction: Prediction, end: int) -> 
     first = max(end, chosen.slots[-1].at) // HOUR_US * HOUR_US + HOUR_US
     hours = range(first, first + LOOKS_AHEAD_H * HOUR_US, HOUR_US)
     at = next((h for h in hours if rules.forbids(h, chosen.zone) is Binding.NONE), None)
-    best = chosen.best if at is None else _slots_at(prediction, [at], chosen.zone)[0]
+    best = chosen.best if at is None else _slots_at(prediction, (at,), chosen.zone)[0]
     return replace(chosen, best=best, is_next_known=at is not None)
 
 
@@ -200,8 +205,8 @@ def _is_told(prediction: Prediction) -> bool:
     return active >= MIN_EVIDENCE or (active > 0 and prediction.concentration > SURE_OF_KIND)
 
 
-def _slots_at(prediction: Prediction, moments: list[int], zone: tzinfo) -> tuple[Slot, ...]:
-    hours = [_slot(at, zone) for at in moments]
+def _slots_at(prediction: Prediction, moments: tuple[int, ...], zone: tzinfo) -> tuple[Slot, ...]:
+    hours = _hours_of_week(moments, zone)
     told = (prediction.p_engage, prediction.p_low, prediction.p_high)
     return tuple(map(Slot, moments, *(week[hours].tolist() for week in told)))
 
@@ -217,14 +222,22 @@ def _zone(ask: Ask, prediction: Prediction) -> tuple[tzinfo, str, ZoneSource]:
     return UTC, "UTC", ZoneSource.UNKNOWN
 
 
-def _hours_between(start: int, end: int) -> list[int]:
+def _hours_between(start: int, end: int) -> tuple[int, ...]:
     """Whole hours of UTC in [start, end], a week's worth at most: no hour lost or doubled."""
-    first = -(-start // HOUR_US) * HOUR_US
-    hours = range(first, end + 1, HOUR_US)
-    return list(hours[:HOURS_PER_WEEK])
+    return _hours(-(-start // HOUR_US), end // HOUR_US)
 
 
-@lru_cache(maxsize=4_096)  # everybody's mails go out in the same few hours
+@lru_cache(maxsize=512)  # everybody's mails go out in the same few hours
+def _hours(first: int, last: int) -> tuple[int, ...]:
+    return tuple(hour * HOUR_US for hour in range(first, last + 1)[:HOURS_PER_WEEK])
+
+
+@lru_cache(maxsize=512)
+def _hours_of_week(moments: tuple[int, ...], zone: tzinfo) -> list[int]:
+    return [_slot(at, zone) for at in moments]
+
+
+@lru_cache(maxsize=4_096)
 def _slot(at: int, zone: tzinfo) -> int:
     return slot_of_hour(local_hour(at, offset_at(zone, at)))
 

@@ -89,8 +89,7 @@ class Policy:
         >>> Policy(epsilon=0.05).name
         'default@3;epsilon=0.05;epsilon_hour=0;holdout=0'
         """
-        told = f"epsilon={self.epsilon:g};epsilon_hour={self.epsilon_hour:g}"
-        return f"{POLICY};{told};holdout={self.holdout:g}"
+        return _named(self.epsilon, self.epsilon_hour, self.holdout)
 
     def of(self, ask: Ask) -> "Policy":
         """What it is for one ask: a dry run draws nothing, and a test is not held out."""
@@ -111,6 +110,11 @@ class Policy:
         """Of a decision: the same for the same recipient, send, slot and policy."""
         named = json.dumps([self.name, ask.send_id, ask.slot, ask.recipient_key])
         return hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _named(epsilon: float, epsilon_hour: float, holdout: float) -> str:
+    return f"{POLICY};epsilon={epsilon:g};epsilon_hour={epsilon_hour:g};holdout={holdout:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,8 @@ def ranking(
     front = next(i for i in order if ids[i] == first.content_id)
     order.remove(front)
     order.insert(0, front)
-    return Ranking([(ids[i], float(prediction.p_items[i])) for i in order], first)
+    chances = prediction.p_items.tolist()
+    return Ranking([(ids[i], chances[i]) for i in order], first)
 
 
 def reason_codes(features: Mapping[str, float]) -> list[ReasonCode]:

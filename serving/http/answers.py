@@ -1,11 +1,19 @@
-"""Requests to asks, predictions and decisions to answers: translation only."""
+"""Requests to asks, predictions and decisions to answers: translation only.
 
-from datetime import UTC
+An answer is plain data in the shape of `schemas.ScoreAnswer`. It is not made a checked model here:
+tests hold every answer to the schema, strictly, and a check of each would cost a fifth of a batch.
+"""
+
+from datetime import UTC, tzinfo
+from functools import lru_cache
 from typing import Any, Final
+
+import numpy as np
 
 from features.candidates import Candidate
 from features.events.schema import SECOND_US
 from features.events.words import topics_of
+from models.specs import SPECS
 from models.specs.churn import COMPLAINT, UNSUBSCRIBE
 from serving import policy
 from serving.asks import Ask, Champions, Prediction
@@ -14,22 +22,12 @@ from serving.decision import Decision
 from serving.explanation import explained
 from serving.fallback import FallbackReason, worst
 from serving.holding import HoldReason
-from serving.hours import SendTime, Slot, ZoneSource
+from serving.hours import SendTime, ZoneSource
 from serving.http.rule_schemas import micros, rules_of, values_of
-from serving.http.schemas import (
-    ChurnOut,
-    ContentOut,
-    EffectOut,
-    FallbackOut,
-    HoldOut,
-    ModelsOut,
-    PartsOut,
-    RisksOut,
-    ScoreAnswer,
-    ScoreRequest,
-    SendTimeOut,
-)
+from serving.http.schemas import ScoreRequest
 
+Answer = dict[str, Any]
+MODELS: Final = tuple(spec.name for spec in SPECS)
 RECORD_VERSION: Final = 2  # of lines in the log of decisions
 
 
@@ -56,28 +54,21 @@ def ask_of(body: ScoreRequest) -> Ask:
     )
 
 
-def models_of(champions: Champions) -> ModelsOut:
-    """The versions that answer."""
-    return ModelsOut(
-        send_time=champions.version("send_time"),
-        churn=champions.version("churn"),
-        content_preference=champions.version("content_preference"),
-    )
+def models_of(champions: Champions) -> dict[str, str]:
+    """The versions that answer, a `ModelsOut`."""
+    return {name: champions.version(name) for name in MODELS}
 
 
-def effects_of(prediction: Prediction) -> list[EffectOut]:
-    """What moves p_churn; empty where nobody asked."""
-    return [EffectOut(theme=one.theme, effect=round(one.effect, 6)) for one in prediction.effects]
+def effects_of(prediction: Prediction) -> list[dict[str, Any]]:
+    """What moves p_churn, each an `EffectOut`; empty where nobody asked."""
+    return [{"theme": one.theme, "effect": round(one.effect, 6)} for one in prediction.effects]
 
 
-def fallback_of(prediction: Prediction) -> FallbackOut:
-    """Why not every part is the models' own word, if so."""
+def fallback_of(prediction: Prediction) -> dict[str, Any]:
+    """Why not every part is the models' own word, if so: a `FallbackOut`."""
     reason = worst(*prediction.reasons.values())
-    return FallbackOut(
-        used=reason is not FallbackReason.NONE,
-        reason=reason,
-        parts=PartsOut(**prediction.reasons),
-    )
+    used = reason is not FallbackReason.NONE
+    return {"used": used, "reason": reason, "parts": prediction.reasons}
 
 
 def age_s(prediction: Prediction, now: int) -> int:
@@ -88,105 +79,114 @@ def age_s(prediction: Prediction, now: int) -> int:
     return int(max(now - prediction.newest_at, 0) // SECOND_US) if prediction.newest_at else -1
 
 
-def answer_of(ask: Ask, scored: Scored, made: Decision, *, now: int) -> ScoreAnswer:
+def answer_of(ask: Ask, scored: Scored, made: Decision, *, now: int) -> Answer:
     """The complete answer for one ask."""
     prediction, champions = scored.prediction, scored.champions
-    chosen = made.hours
-    return ScoreAnswer(
-        decision_id=made.id,
-        recipient_key=ask.recipient_key,
-        send_id=ask.send_id,
-        as_of=policy.shown(now // SECOND_US * SECOND_US, UTC),
-        arm=made.arm,
-        send_time=SendTimeOut(
-            best_at=policy.shown(chosen.best.at, chosen.zone),
-            best_at_epoch=chosen.best.at // SECOND_US,
-            p_engage=round(chosen.best.p, 6),
-            p_low=round(chosen.best.low, 6),
-            p_high=round(chosen.best.high, 6),
-            p_engage_default=round(chosen.default.p, 6),
-            p_low_default=round(chosen.default.low, 6),
-            p_high_default=round(chosen.default.high, 6),
-            default_at=policy.shown(chosen.default.at, chosen.zone),
-            default_at_epoch=chosen.default.at // SECOND_US,
-            basis=_basis(prediction, champions),
-            tz=chosen.zone_name,
-            tz_source=chosen.zone_source,
-            binding_constraint=chosen.binding,
-            explanation=explained(
-                prediction.activity,
-                active_hours=prediction.features.get("active_total", 0.0),
-                is_utc=chosen.zone_source is ZoneSource.UNKNOWN,
-            ),
-            explored=chosen.is_explored,
-            propensity=chosen.propensity,
-            slots=[_slot(slot, chosen) for slot in chosen.slots],
-        ),
-        hold=_hold(made),
-        churn=ChurnOut(
-            p_churn=round(prediction.p_churn, 6),
-            band=policy.band(prediction.p_churn, ask.previous_band),
-            horizon_days=prediction.horizon_days,
-            risks=RisksOut(
-                unsubscribe=round(prediction.risks[UNSUBSCRIBE], 6),
-                complaint=round(prediction.risks[COMPLAINT], 6),
-            ),
-            effects=effects_of(prediction),
-        ),
-        content=_content(made.ranked),
-        reason_codes=policy.reason_codes(prediction.features),
-        evidence_n=round(prediction.features.get("active_total", 0.0)),
-        feature_age_s=age_s(prediction, now),
-        fallback=fallback_of(prediction),
-        models=models_of(champions),
-        policy=made.policy.name,
-    )
+    active_hours = prediction.features.get("active_total", 0.0)
+    return {
+        "status": "ok",
+        "decision_id": made.id,
+        "recipient_key": ask.recipient_key,
+        "send_id": ask.send_id,
+        "as_of": policy.shown(now // SECOND_US * SECOND_US, UTC),
+        "arm": made.arm,
+        "send_time": _send_time(prediction, made.hours, champions, active_hours),
+        "hold": _hold(made),
+        "churn": {
+            "p_churn": round(prediction.p_churn, 6),
+            "band": policy.band(prediction.p_churn, ask.previous_band),
+            "horizon_days": prediction.horizon_days,
+            "risks": {
+                "unsubscribe": round(prediction.risks[UNSUBSCRIBE], 6),
+                "complaint": round(prediction.risks[COMPLAINT], 6),
+            },
+            "effects": effects_of(prediction),
+        },
+        "content": _content(made.ranked),
+        "reason_codes": policy.reason_codes(prediction.features),
+        "evidence_n": round(active_hours),
+        "feature_age_s": age_s(prediction, now),
+        "fallback": fallback_of(prediction),
+        "models": models_of(champions),
+        "policy": made.policy.name,
+    }
 
 
-def record_of(answer: ScoreAnswer, *, at: int, slot: str, is_test: bool) -> dict[str, Any]:
+def record_of(answer: Answer, *, at: int, slot: str, is_test: bool) -> dict[str, Any]:
     """A decision as `features.decisions` reads it; `at` in microseconds."""
-    hour, churn, content = answer.send_time, answer.churn, answer.content
+    hour, hold, churn = answer["send_time"], answer["hold"], answer["churn"]
+    content, models = answer["content"], answer["models"]
     return {
         "version": RECORD_VERSION,
-        "decision_id": answer.decision_id,
-        "recipient_key": answer.recipient_key,
-        "send_id": answer.send_id,
+        "decision_id": answer["decision_id"],
+        "recipient_key": answer["recipient_key"],
+        "send_id": answer["send_id"],
         "slot": slot,
         "at": at,
-        "best_at": hour.best_at_epoch,
-        "default_at": hour.default_at_epoch,
-        "p_engage": hour.p_engage,
-        "p_engage_default": hour.p_engage_default,
-        "binding_constraint": hour.binding_constraint,
-        "propensity_hour": hour.propensity,
-        "explored_hour": hour.explored,
-        "arm": answer.arm,
-        "hold": answer.hold.reason,
-        "propensity_hold": answer.hold.propensity,
-        "p_churn": churn.p_churn,
-        "band": churn.band,
-        "variant": content.variant,
-        "propensity": content.propensity,
-        "explored": content.explored,
-        "candidates": [row.content_id for row in content.ranking],
-        "p_click": [row.p_click for row in content.ranking],
-        "send_time_version": answer.models.send_time,
-        "churn_version": answer.models.churn,
-        "content_preference_version": answer.models.content_preference,
-        "policy": answer.policy,
-        "fallback": answer.fallback.reason,
+        "best_at": hour["best_at_epoch"],
+        "default_at": hour["default_at_epoch"],
+        "p_engage": hour["p_engage"],
+        "p_engage_default": hour["p_engage_default"],
+        "binding_constraint": hour["binding_constraint"],
+        "propensity_hour": hour["propensity"],
+        "explored_hour": hour["explored"],
+        "arm": answer["arm"],
+        "hold": hold["reason"],
+        "propensity_hold": hold["propensity"],
+        "p_churn": churn["p_churn"],
+        "band": churn["band"],
+        "variant": content["variant"],
+        "propensity": content["propensity"],
+        "explored": content["explored"],
+        "candidates": [row["content_id"] for row in content["ranking"]],
+        "p_click": [row["p_click"] for row in content["ranking"]],
+        "send_time_version": models["send_time"],
+        "churn_version": models["churn"],
+        "content_preference_version": models["content_preference"],
+        "policy": answer["policy"],
+        "fallback": answer["fallback"]["reason"],
         "is_test": is_test,
     }
 
 
-def _content(ranked: policy.Ranking) -> ContentOut:
+def _send_time(
+    prediction: Prediction, chosen: SendTime, champions: Champions, active_hours: float
+) -> dict[str, Any]:
+    best, default, zone = chosen.best, chosen.default, chosen.zone
+    return {
+        "best_at": policy.shown(best.at, zone),
+        "best_at_epoch": best.at // SECOND_US,
+        "p_engage": round(best.p, 6),
+        "p_low": round(best.low, 6),
+        "p_high": round(best.high, 6),
+        "p_engage_default": round(default.p, 6),
+        "p_low_default": round(default.low, 6),
+        "p_high_default": round(default.high, 6),
+        "default_at": policy.shown(default.at, zone),
+        "default_at_epoch": default.at // SECOND_US,
+        "basis": _basis(prediction, champions),
+        "tz": chosen.zone_name,
+        "tz_source": chosen.zone_source,
+        "binding_constraint": chosen.binding,
+        "explanation": explained(
+            prediction.activity,
+            active_hours=active_hours,
+            is_utc=chosen.zone_source is ZoneSource.UNKNOWN,
+        ),
+        "explored": chosen.is_explored,
+        "propensity": chosen.propensity,
+        "slots": _slots(chosen),
+    }
+
+
+def _content(ranked: policy.Ranking) -> dict[str, Any]:
     first = ranked.first
-    return ContentOut(
-        variant=first.content_id if first else "",
-        ranking=[{"content_id": item, "p_click": round(p, 6)} for item, p in ranked.rows],
-        propensity=first.propensity if first else 1.0,
-        explored=first.is_explored if first else False,
-    )
+    return {
+        "variant": first.content_id if first else "",
+        "ranking": [{"content_id": item, "p_click": round(p, 6)} for item, p in ranked.rows],
+        "propensity": first.propensity if first else 1.0,
+        "explored": first.is_explored if first else False,
+    }
 
 
 def _basis(prediction: Prediction, champions: Champions) -> str:
@@ -200,23 +200,26 @@ def _basis(prediction: Prediction, champions: Champions) -> str:
     return "prior" if model is None or is_prior else model.bundle.manifest.basis
 
 
-def _hold(made: Decision) -> HoldOut:
+def _hold(made: Decision) -> dict[str, Any]:
     hold = made.hold
-    return HoldOut(
-        hold_back=hold.reason is not HoldReason.NONE,
-        reason=hold.reason,
-        until=policy.shown(hold.until, made.hours.zone) if hold.until else "",
-        until_epoch=hold.until // SECOND_US,
-        value=round(hold.value, 6),
-        propensity=hold.propensity,
-        explored=hold.is_explored,
-    )
-
-
-def _slot(slot: Slot, chosen: SendTime) -> dict[str, Any]:
-    """A `SlotOut`; the answer makes all of them at once, in a third of the time."""
     return {
-        "at": policy.shown(slot.at, chosen.zone),
-        "at_epoch": slot.at // SECOND_US,
-        "p": round(slot.p, 6),
+        "hold_back": hold.reason is not HoldReason.NONE,
+        "reason": hold.reason,
+        "until": policy.shown(hold.until, made.hours.zone) if hold.until else "",
+        "until_epoch": hold.until // SECOND_US,
+        "value": round(hold.value, 6),
+        "propensity": hold.propensity,
+        "explored": hold.is_explored,
     }
+
+
+def _slots(chosen: SendTime) -> list[dict[str, Any]]:
+    hours = _hours_shown(tuple(slot.at for slot in chosen.slots), chosen.zone)
+    chances = np.round([slot.p for slot in chosen.slots], 6).tolist()
+    pairs = zip(hours, chances, strict=True)
+    return [{"at": at, "at_epoch": epoch, "p": p} for (at, epoch), p in pairs]
+
+
+@lru_cache(maxsize=512)  # everybody's mails go out in the same few hours
+def _hours_shown(moments: tuple[int, ...], zone: tzinfo) -> tuple[tuple[str, int], ...]:
+    return tuple((policy.shown(at, zone), at // SECOND_US) for at in moments)

@@ -28,7 +28,7 @@ from serving.http.inspect_schemas import (
 from serving.http.problems import ProblemError
 from serving.http.rooms import RETRY_AFTER_S
 from serving.http.routes import Parts
-from serving.http.schemas import Problem
+from serving.http.schemas import EffectOut, FallbackOut, ModelsOut, Problem
 
 LAST: Final = 50
 _UNITS: Final = {feature.name: feature.describe()[1] for feature in VIEW.features}
@@ -80,10 +80,13 @@ def _recipient(parts: Parts, key: str) -> RecipientAnswer:
         tz_source=chosen.zone_source,
         features=features,
         missing=sorted(prediction.features.keys() - {one.name for one in features}),
-        churn=ChurnWhy(p_churn=round(prediction.p_churn, 6), effects=effects_of(prediction)),
+        churn=ChurnWhy(
+            p_churn=round(prediction.p_churn, 6),
+            effects=[EffectOut(**one) for one in effects_of(prediction)],
+        ),
         events=[_event(event) for event in events],
-        fallback=fallback_of(prediction),
-        models=models_of(scored.champions),
+        fallback=FallbackOut(**fallback_of(prediction)),
+        models=ModelsOut(**models_of(scored.champions)),
     )
 
 

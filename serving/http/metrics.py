@@ -78,6 +78,7 @@ class Metrics:
             ["dependency"],
             registry=self._registry,
         )
+        self._counted: dict[tuple[str, str], Counter] = {}
         self._now = _Now()
         self._registry.register(self._now)
 
@@ -87,8 +88,11 @@ class Metrics:
 
     def count_prediction(self, prediction: Prediction) -> None:
         """Count an answer's parts."""
-        for model, reason in prediction.reasons.items():
-            self._answers.labels(model, reason.value).inc()
+        for told in prediction.reasons.items():
+            counted = self._counted.get(told)
+            if counted is None:  # looking a label up takes longer than counting
+                counted = self._counted[told] = self._answers.labels(*told)
+            counted.inc()
 
     def count_decision(self, made: Decision) -> None:
         """Count what was decided."""

@@ -98,8 +98,8 @@ def render_router(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
         deadline = parts.patience.deadline(request)
         why = parts.patience.why_not(request, deadline)
         (answer,) = answers(parts, [ask_of(body)], deadline, why)
-        told = flat(answer.model_dump())
-        headers = _kept(told, answer.fallback.reason)
+        told = flat(answer)
+        headers = _kept(told, answer["fallback"]["reason"])
         if _is_known(headers.get("etag", ""), request.headers.get("if-none-match", "")):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
         content = RenderAnswer(**told, ignored=" ".join(ignored)).model_dump_json()

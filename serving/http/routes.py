@@ -31,7 +31,7 @@ from serving.decision import Decision
 from serving.decision_log import DecisionLog
 from serving.fallback import FallbackReason as Why
 from serving.guard import STORE, GuardedStore
-from serving.http.answers import answer_of, ask_of, models_of, record_of
+from serving.http.answers import Answer, answer_of, ask_of, models_of, record_of
 from serving.http.drain import Drain
 from serving.http.metrics import Metrics
 from serving.http.patience import Patience
@@ -45,6 +45,7 @@ from serving.http.schemas import (
     EventsAnswer,
     EventsRequest,
     ItemRefused,
+    ModelsOut,
     Problem,
     ReadyAnswer,
     ScoreAnswer,
@@ -93,7 +94,8 @@ def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
         ask = ask_of(_parsed(ScoreRequest, await request.body()))
         deadline = parts.patience.deadline(request)
         why = parts.patience.why_not(request, deadline)
-        return _json(answers(parts, [ask], deadline, why)[0])
+        (answer,) = answers(parts, [ask], deadline, why)
+        return Response(orjson.dumps(answer), media_type="application/json")
 
     @router.post("/v1/score:batch", response_model=BatchAnswer, openapi_extra=_body(BatchRequest))
     async def score_batch(request: Request) -> Response:
@@ -125,7 +127,7 @@ def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
     async def readyz() -> Response:
         """The service can answer, by fallback where no champion or no online store is there."""
         store = StoreOut.UNAVAILABLE if parts.store.is_open else StoreOut.OK
-        models = models_of(parts.loader.current)
+        models = ModelsOut(**models_of(parts.loader.current))
         is_ready = not parts.drain.is_ending
         status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         return _json(ReadyAnswer(ready=is_ready, models=models, online_store=store), status=status)
@@ -145,7 +147,7 @@ def answers(
     deadline: Deadline,
     why: Why,
     throttle: Throttle | None = None,
-) -> list[ScoreAnswer]:
+) -> list[Answer]:
     """Complete answers in order: by the priors where there is a reason, or for what is late."""
     now = parts.clock()
     if why is Why.NONE:
@@ -160,7 +162,7 @@ def answers(
 
 def _answer(
     parts: Parts, ask: Ask, scored: Scored, now: int, kept: Kept | None, made: Decision | None
-) -> ScoreAnswer:
+) -> Answer:
     """A fault of ours on the way still ends in a complete answer, and only for this one."""
     try:
         made = made or parts.chooser.choose(ask, scored, kept, now=now)
@@ -195,7 +197,7 @@ def _score_batch(parts: Parts, body: BatchRequest, deadline: Deadline, why: Why)
     throttle = None if body.throttle is None else throttle_of(body.throttle)
     scored = answers(parts, asks, deadline, why, throttle)
     for place, answer in zip(places, scored, strict=True):
-        results[place] = answer.model_dump_json().encode()
+        results[place] = orjson.dumps(answer)
     return b'{"results":[' + b",".join(results) + b"]}"
 
 
