@@ -78,6 +78,11 @@ class Stream:
                 time.sleep(TURN_S)
         return applied
 
+    def behind(self) -> int:
+        """How many events of the log the store has not seen."""
+        self.start_over_when_redefined()
+        return self.log.head() - self.store.progress(PROGRESS)
+
     def _apply(self, entries: list[Entry]) -> None:
         batch = told(entries)
         self._fold(RECIPIENT, [event.recipient_key for event in batch.events], batch)

@@ -11,6 +11,7 @@
 * `buckets`              how many calls a key may still make
 * `deadline`             by when a call is answered
 * `breaker`, `guard`     a store that fails is left alone until it is back
+* `folding`              a long log is folded beside the scoring
 * `decision_log`         writes down what was decided, beside the scoring
 * `decider`              reads the store, scores, decides
 * `links`                links that score without a key, for a while

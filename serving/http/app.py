@@ -20,6 +20,7 @@ from serving.chooser import Chooser
 from serving.clock import Clock, system_clock
 from serving.decider import Decider
 from serving.decision_log import DecisionLog
+from serving.folding import Folding
 from serving.follower import Follower
 from serving.guard import STORE, GuardedStore
 from serving.http.access import Access, describe_access, route_class
@@ -58,7 +59,7 @@ def create_app(
     log = EventLog(settings.events_dir)
     store = open_store(settings.online_address)
     reader = open_reader(settings.online_address)
-    stream = Stream(log, store)
+    folding = Folding(Stream(log, store), address=settings.online_address)
     states = GuardedStore(reader, opened=lambda: metrics.count_opened(STORE))
     decisions = None
     if settings.decision_log:
@@ -72,7 +73,7 @@ def create_app(
         decider=Decider(states, loader),
         loader=loader,
         log=log,
-        stream=stream,
+        folding=folding,
         metrics=metrics,
         clock=clock,
         chooser=Chooser(_policy(settings), keeper),
@@ -85,7 +86,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            stream.catch_up()
+            folding.catch_up()
         except (StoreUnavailableError, StateUnreadableError) as error:
             LOG.warning("%s; answering with what is online", error)
         loader.start(every_s=settings.poll_s)
@@ -100,6 +101,7 @@ def create_app(
         gc.unfreeze()
         for writer in writers:
             writer.stop()
+        folding.stop()
         loader.stop()
         log.close()
         states.close()
@@ -123,7 +125,7 @@ def create_app(
     app.include_router(render_router(parts, guarded))
     app.include_router(inspect_router(parts, guarded))
     webhooks = _webhooks(settings, log)
-    app.include_router(webhook_router(webhooks, stream, metrics, clock, guarded, parts.intakes))
+    app.include_router(webhook_router(webhooks, folding, metrics, clock, guarded, parts.intakes))
     _answer_mistakes(app)
     _describe(app, access)
     app.add_middleware(Limits, max_bytes=settings.max_body_bytes, metrics=metrics)

@@ -21,7 +21,6 @@ from features.errors import EventRejectedError, StateUnreadableError, StoreUnava
 from features.events.intake import Intake
 from features.events.log import EventLog
 from features.events.schema import Event, parse_event
-from features.stream import Stream
 from serving.asks import Ask
 from serving.chooser import Chooser
 from serving.clock import Clock
@@ -30,6 +29,7 @@ from serving.decider import Decider, Scored
 from serving.decision import Decision
 from serving.decision_log import DecisionLog
 from serving.fallback import FallbackReason as Why
+from serving.folding import Folding
 from serving.guard import STORE, GuardedStore
 from serving.http.answers import Answer, answer_of, ask_of, models_of, record_of
 from serving.http.drain import Drain
@@ -68,7 +68,7 @@ class Parts:
     decider: Decider
     loader: Loader
     log: EventLog
-    stream: Stream
+    folding: Folding
     metrics: Metrics
     clock: Clock
     chooser: Chooser
@@ -213,7 +213,7 @@ def _add_events(parts: Parts, items: list[Any]) -> EventsAnswer:
             parts.metrics.count_event(error.reason.value)
     try:
         offsets = Intake(parts.log).take(events)
-        parts.stream.catch_up()
+        parts.folding.catch_up()
     except (StoreUnavailableError, StateUnreadableError) as error:
         LOG.error("events were not folded in: %s", error)  # noqa: TRY400  the reason is in it
         raise ProblemError(

@@ -8,8 +8,8 @@ from fastapi.routing import APIRoute
 
 from features.errors import StoreUnavailableError
 from features.events.esp.adapter import Delivery, WebhookRefusedError
-from features.stream import Stream
 from serving.clock import Clock
+from serving.folding import Folding
 from serving.http.metrics import Metrics
 from serving.http.problems import ProblemError
 from serving.http.rooms import Room
@@ -22,7 +22,7 @@ _STOP: Final = {"mailgun": HTTPStatus.NOT_ACCEPTABLE}
 
 def webhook_router(
     webhooks: Webhooks,
-    stream: Stream,
+    folding: Folding,
     metrics: Metrics,
     clock: Clock,
     guarded: type[APIRoute],
@@ -37,7 +37,7 @@ def webhook_router(
     def take(provider: str, delivery: Delivery) -> WebhookAnswer:
         try:
             taken = webhooks.take(provider, delivery)
-            stream.catch_up()
+            folding.catch_up()
         except WebhookRefusedError as error:
             metrics.count_event("webhook_refused")
             # Where only our settings are at fault the provider shall try again.

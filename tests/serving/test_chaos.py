@@ -31,9 +31,8 @@ PER_S = 200
 LATE_ANSWERS = "opportune_late_answers_total"
 LATE = 0.001  # of all calls may be
 DEADLINE_MS = 300  # twice the usual: other tests run beside
-# A whole log is folded by the process that scores, under one interpreter lock: half of a core is
-# left, and what waits is shed.
-LATE_WHILE_REBUILT = 0.08
+# A whole log is folded by another process meanwhile, on the two cores that all share here.
+LATE_WHILE_REBUILT = 0.02
 
 
 @pytest.fixture
