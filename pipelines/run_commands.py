@@ -75,11 +75,14 @@ def serve_command(
             f"Scoring at http://{settings.host}:{settings.port}/v1/score  (docs: /docs)",
             highlight=False,
         )
+        from threadpoolctl import threadpool_limits
+
         from serving.clock import system_clock
         from serving.http.run import serve
 
         moment = None if as_of is None else micros_of(as_of)
-        serve(settings, clock=system_clock if moment is None else lambda: moment)
+        with threadpool_limits(1, user_api="blas"):  # as `python -m serving`, which tells why
+            serve(settings, clock=system_clock if moment is None else lambda: moment)
 
 
 def ui_command(

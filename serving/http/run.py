@@ -35,6 +35,7 @@ def serve(settings: ServingSettings, *, clock: Clock = system_clock) -> None:
     if settings.workers == 1 or clock is not system_clock:
         uvicorn.run(create_app(settings, clock=clock), **_options(settings))
         return
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # noqa: TID251  see `serving.__main__`
     with TemporaryDirectory(prefix="opportune-metrics-") as folder:
         os.environ[SHARED_METRICS] = folder  # noqa: TID251  the workers inherit it
         try:
