@@ -14,7 +14,7 @@ from serving.decided import Decided, Record, decided
 from serving.decision import Decision, decide
 from serving.history import History, history_of
 from serving.hours import MIN_EVIDENCE, Slot
-from serving.http.answers import answer_of
+from serving.http.answers import RECORD_VERSION, answer_of
 from serving.http.inspect import answer_of_look
 from serving.http.inspect_schemas import RecipientAnswer
 from serving.http.looks import Look, look_at
@@ -85,6 +85,7 @@ class View:
         told: What the route for programs tells.
         answer: What a score would say now, as a dry run.
         decided: From the log of decisions; None where it is switched off.
+        n_older: Lines of an older form, which are not shown.
         kept: None where decisions are not kept.
     """
 
@@ -104,6 +105,7 @@ class View:
     what_ifs: list[WhatIf]
     decided: Decided | None
     decisions: list[DecidedRow]
+    n_older: int
     kept: list[KeptRow] | None
 
 
@@ -120,6 +122,8 @@ def view_of(parts: Parts, key: str) -> View:
     history = history_of(look.entries, now=look.now)
     is_held_out = parts.chooser.holds_out(key)
     found = None if parts.decisions is None else decided(parts.decisions.folder, key)
+    records = found.records if found else []
+    rows = _rows(records)
     active_hours = prediction.features.get("active_total", 0.0)
     sizes = effect_bars([one.effect for one in told.churn.effects])
     return View(
@@ -143,8 +147,9 @@ def view_of(parts: Parts, key: str) -> View:
             parts.decider, look.ask, look.hours, champions, now=look.now, is_held_out=is_held_out
         ),
         decided=found,
-        decisions=_rows(found.records) if found else [],
-        kept=_kept(parts, look, found.records if found else ()),
+        decisions=rows,
+        n_older=len(records) - sum(row.times for row in rows),
+        kept=_kept(parts, look, records),
     )
 
 
@@ -189,8 +194,12 @@ def _features(told: RecipientAnswer) -> Iterator[tuple[str, list[FeatureRow]]]:
 
 
 def _rows(records: Sequence[Record]) -> list[DecidedRow]:
-    """Those that differ in no more than their moment and what was learnt meanwhile are one."""
-    grouped = groupby(records, key=lambda record: [record[name] for name in _SAME])
+    """Those that differ in no more than their moment and what was learnt meanwhile are one.
+
+    Lines of another form than ours are left out.
+    """
+    ours = [record for record in records if record.get("version") == RECORD_VERSION]
+    grouped = groupby(ours, key=lambda record: [record[name] for name in _SAME])
     together = [list(some) for _, some in grouped]
     return [DecidedRow(some[0], len(some)) for some in together]
 

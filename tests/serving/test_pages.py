@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import datetime
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,7 @@ from features.events.log import EventLog
 from features.events.schema import DAY_US, SECOND_US, EventType
 from features.layout import slot_of_hour
 from serving.decided import decided
+from serving.explanation import DAYS
 from serving.fallback import FallbackReason
 from serving.holding import HoldReason
 from serving.hours import ZoneSource
@@ -225,6 +227,44 @@ def test_the_best_and_the_default_hour_are_marked_in_their_cells():
     assert [cell.level for cell in drawn.cells if cell.level] == [LEVELS]
     assert drawn.cells[slot_of_hour(0)].title == "Thursday 00:00, 2 u, b"
     assert len({(cell.x, cell.y) for cell in drawn.cells}) == 168
+
+
+def test_the_marks_are_at_the_hours_of_the_answer(small_world, world):
+    for key in small_world.people[:5]:
+        when = world.score(key, **DRY)["send_time"]
+        text = world.http.get(path_of(key)).text
+        for name, at in (("best hour", when["best_at"]), ("default hour", when["default_at"])):
+            local = datetime.fromisoformat(at)
+            cell = f"<title>{DAYS[local.weekday()]} {local.hour:02}:00, [^<]*{name}[^<]*</title>"
+            assert len(re.findall(cell, text)) == 2
+            assert len(re.findall(rf"<title>[^<]*day \d\d:00[^<]*{name}", text)) == 2
+
+
+def test_who_is_held_out_is_told_so_and_what_mails_get(small_world, open_service):
+    world = open_service(small_world.data_dir, holdout=1.0, holdout_salt="all")
+    key = small_world.people[0]
+    page = looked(world, key)
+    assert "yesmails get your own hour" in page.text
+    (row,) = [row for row in page.table("Each row is scored") if "as mails are" in row[0]["text"]]
+    real = world.score(key)
+    assert real["arm"] == "holdout"
+    assert row[1]["exact"] == [utc(real["send_time"]["best_at_epoch"])]
+    assert row[4]["text"] == page_words.BINDING[Binding(real["send_time"]["binding_constraint"])]
+
+
+def test_what_is_switched_off_is_said(small_world, world):
+    page = looked(world, small_world.people[0])
+    assert "The log of decisions is switched off" in page.text
+    assert "Decisions are not kept" in page.text
+
+
+def test_lines_of_an_older_form_are_counted_and_not_shown(small_world, tmp_path, open_service):
+    copy = small_world.copy(tmp_path / "var")
+    (copy.data_dir / "decisions").mkdir()
+    old = orjson.dumps({"version": 1, "recipient_key": copy.people[0], "at": small_world.now})
+    (copy.data_dir / "decisions/2025-11-07.1-a.ndjson").write_bytes(old + b"\n")
+    page = looked(open_service(copy.data_dir, decision_log=True), copy.people[0])
+    assert "1 of an older form" in page.text
 
 
 def test_little_evidence_is_said(small_world, tmp_path, open_service):
