@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 MOST_FOUND: Final = 40
-MOST_BYTES: Final = 16_000_000  # some 12,000 decisions; a look takes a twentieth of a second
+MOST_BYTES: Final = 16_000_000  # some 20,000 decisions, read in 30 ms
 _BLOCK: Final = 256_000
 Record = dict[str, Any]
 

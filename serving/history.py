@@ -25,7 +25,7 @@ from features.signals import CODES, Signal, code_of
 from features.state import State
 
 N_WEEKS: Final = 26
-MOST_EVENTS: Final = 5_000
+MOST_EVENTS: Final = 3_000
 COUNTED: Final = (delivered, opened, clicked, session)
 _LAYOUT: Final = layout_of(VIEW)
 Floats = NDArray[np.float64]

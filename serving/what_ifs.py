@@ -79,7 +79,7 @@ def _asked(
     yield _Asked("quiet hours from 21:00 to 08:00 on their clock", replace(ask, rules=quiet))
     for hour in OWN_HOURS:
         at = _next(hour, usual, now)
-        yield _Asked(f"your own hour were {hour:02}:00 on their clock", replace(ask, default_at=at))
+        yield _Asked(f"the sender's own hour were {hour:02}:00", replace(ask, default_at=at))
     yield _Asked("any hour of the next 7 days", replace(ask, window_to=now + WEEK_US))
     is_so = "as mails are answered now: held out" if is_held_out else "they were held out"
     real = replace(ask, explore=True, is_test=False)

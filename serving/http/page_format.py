@@ -22,12 +22,9 @@ def number(value: float) -> Markup:
 
 
 def percent(value: float) -> Markup:
-    """A chance.
-
-    >>> percent(0.0512)
-    Markup('<data value="0.0512">5.1\u202f%</data>')
-    """
-    return Markup('<data value="{}">{:.1f}\u202f%</data>').format(repr(value), 100 * value)
+    """A chance; of one below a hundredth two digits are told."""
+    shown = f"{100 * value:.1f}" if value >= 0.01 else f"{100 * value:.2g}"
+    return Markup('<data value="{}">{}\u202f%</data>').format(repr(value), shown)
 
 
 def points(value: float) -> str:

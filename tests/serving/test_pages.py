@@ -31,6 +31,7 @@ from serving.hours import ZoneSource
 from serving.http import page_words
 from serving.http.app import create_app
 from serving.http.looks import LAST
+from serving.http.page_format import number, percent, points, span
 from serving.http.page_pictures import LEVELS, heat_map
 from serving.keys import KeyFile, Scope
 from serving.policy import ReasonCode
@@ -244,7 +245,7 @@ def test_who_is_held_out_is_told_so_and_what_mails_get(small_world, open_service
     world = open_service(small_world.data_dir, holdout=1.0, holdout_salt="all")
     key = small_world.people[0]
     page = looked(world, key)
-    assert "yesmails get your own hour" in page.text
+    assert "yesmails get the sender's own hour" in page.text
     (row,) = [row for row in page.table("Each row is scored") if "as mails are" in row[0]["text"]]
     real = world.score(key)
     assert real["arm"] == "holdout"
@@ -265,6 +266,15 @@ def test_lines_of_an_older_form_are_counted_and_not_shown(small_world, tmp_path,
     (copy.data_dir / "decisions/2025-11-07.1-a.ndjson").write_bytes(old + b"\n")
     page = looked(open_service(copy.data_dir, decision_log=True), copy.people[0])
     assert "1 of an older form" in page.text
+
+
+def test_numbers_are_short_to_read_and_whole_to_copy():
+    assert percent(0.0512).striptags() == "5.1\u202f%"
+    assert percent(0.000213).striptags() == "0.021\u202f%"
+    assert percent(0.0).striptags() == "0\u202f%"
+    assert str(number(1 / 3)) == f'<data value="{1 / 3}">0.3333</data>'
+    assert (points(0.2), points(-0.031)) == ("+20.0", "\u22123.1")
+    assert [span(s) for s in (0, 59, 60, 7_200, 172_800)] == ["0 s", "59 s", "1 min", "2 h", "2 d"]
 
 
 def test_little_evidence_is_said(small_world, tmp_path, open_service):
