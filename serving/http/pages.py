@@ -109,7 +109,7 @@ def pages_router(parts: Parts, pages: Pages, guarded: type[APIRoute]) -> APIRout
     router = APIRouter(route_class=guarded, include_in_schema=False)
 
     @router.get("/inspect")
-    async def form(request: Request, recipient_key: str = "") -> Response:
+    async def form(recipient_key: str = "") -> Response:
         """Asks for a key, and leads to its page."""
         key = recipient_key.strip()
         if not key:
@@ -121,8 +121,7 @@ def pages_router(parts: Parts, pages: Pages, guarded: type[APIRoute]) -> APIRout
             )
         if key in _DOTS:
             return await parts.looks.run(pages.recipient, parts, key)
-        root = request.scope.get("root_path", "")
-        return RedirectResponse(f"{root}/inspect/{quote(key, safe='')}", HTTPStatus.SEE_OTHER)
+        return RedirectResponse(f"/inspect/{quote(key, safe='')}", HTTPStatus.SEE_OTHER)
 
     @router.get("/inspect/{recipient_key:path}")
     async def recipient(recipient_key: str) -> Response:
