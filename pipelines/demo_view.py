@@ -120,6 +120,7 @@ def _links(told: Demo) -> Group:
     lines = (
         f"Review the models:  {told.mlflow_url}/#/models",
         f"Try the API:        {told.service_url}/docs",
+        f"Look at one:        {told.service_url}/inspect/{first}",
         f"The rendered mail:  {told.mail}",
         "One score:          "
         f'curl -s {told.service_url}/v1/score -d \'{{"recipient_key": "{first}"}}\'',

@@ -81,6 +81,7 @@ class Prediction:
             recipient's own where the ask or the events tell it, or else that of UTC.
         p_low, p_high: The ends of a 90 % interval on it, shape (168,).
         activity: Shape (168,), sums to one.
+        rhythm: Shape (168,), the person's own active hours, evened, as the model reads them.
         concentration: How likely the likeliest cohort is the recipient's; zero without a model.
         p_items: Shape (n_candidates,).
         risks: By output of the churn model: chances that the next mail makes them leave.
@@ -98,6 +99,7 @@ class Prediction:
     p_low: Floats
     p_high: Floats
     activity: Floats
+    rhythm: Floats
     concentration: float
     p_churn: float
     risks: Mapping[str, float]

@@ -25,11 +25,20 @@ class Chooser:
         self._policy = policy
         self._keeper = keeper
 
+    @property
+    def is_keeping(self) -> bool:
+        """Whether a mail is decided once."""
+        return self._keeper is not None
+
+    def id_of(self, ask: Ask) -> str:
+        """Of the decision that an ask gets."""
+        return self._policy.of(ask).id_of(ask)
+
     def recalled(self, asks: Sequence[Ask], *, now: int) -> list[Kept | None]:
         """Per ask what was decided before; never an error."""
         if self._keeper is None or not any(_is_kept(ask) for ask in asks):
             return [None] * len(asks)
-        ids = [self._policy.of(ask).id_of(ask) if _is_kept(ask) else "" for ask in asks]
+        ids = [self.id_of(ask) if _is_kept(ask) else "" for ask in asks]
         try:
             found = self._keeper.recall([one for one in ids if one], now=now)
         except Exception:  # a fault of ours must not cost anybody a mail
@@ -58,6 +67,10 @@ class Chooser:
     def choose(self, ask: Ask, scored: Scored, kept: Kept | None, *, now: int) -> Decision:
         """One decision by itself."""
         return decide(ask, scored.prediction, self._policy, now=now, kept=kept)
+
+    def holds_out(self, recipient_key: str) -> bool:
+        """Whether mails to a recipient get the sender's own hour and order."""
+        return self._policy.holds_out(recipient_key)
 
     def keep(self, ask: Ask, made: Decision, *, now: int) -> None:
         """Keep what was decided for the first time."""

@@ -50,13 +50,23 @@ class Decider:
         self._store = store
         self._loader = loader
 
-    def score(self, asks: Sequence[Ask], *, now: int, deadline: Deadline = NEVER) -> list[Scored]:
+    def score(
+        self,
+        asks: Sequence[Ask],
+        *,
+        now: int,
+        deadline: Deadline = NEVER,
+        champions: Champions | None = None,
+    ) -> list[Scored]:
         """A prediction for every ask, whatever is down.
 
         What is scored before the deadline is kept, the rest are priors; all that are scored are
         so by one set of models.
+
+        Args:
+            champions: Others than those that serve, for who asks what they would say.
         """
-        champions = self._loader.current
+        champions = self._loader.current if champions is None else champions
         reserve_s = RESERVE_S * len(asks)
         done: list[Scored] = []
         for start in range(0, len(asks), CHUNK):

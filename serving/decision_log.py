@@ -40,6 +40,7 @@ class DecisionLog:
     """Takes decisions and writes them in the background, between `start` and `stop`.
 
     Args:
+        folder: Where the files are.
         lost: Told how many were lost and why.
         room: How many may wait.
     """
@@ -47,7 +48,7 @@ class DecisionLog:
     def __init__(
         self, folder: Path, *, lost: Callable[[Lost, int], None], room: int = ROOM
     ) -> None:
-        self._folder = folder
+        self.folder = folder
         self._lost = lost
         self._room = room
         self._waiting: deque[Record] = deque()
@@ -81,7 +82,7 @@ class DecisionLog:
                 self._files.append(day, b"\n".join(lines) + b"\n")
             except OSError as error:
                 self._lost(Lost.NOT_WRITTEN, len(lines))
-                self._tell(f"{self._folder}: {error}; decisions are lost until it can be written")
+                self._tell(f"{self.folder}: {error}; decisions are lost until it can be written")
             else:
                 self._tell("")
 
@@ -90,7 +91,7 @@ class DecisionLog:
         if trouble and not self._is_troubled:
             LOG.error("%s", trouble)
         elif self._is_troubled and not trouble:
-            LOG.warning("%s: decisions are written again", self._folder)
+            LOG.warning("%s: decisions are written again", self.folder)
         self._is_troubled = bool(trouble)
 
 

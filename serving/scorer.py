@@ -98,6 +98,7 @@ def predict(
                 p_low=hours.parts["p_low"][row],
                 p_high=hours.parts["p_high"][row],
                 activity=hours.parts["activity"][row],
+                rhythm=weeks[row],
                 concentration=float(hours.parts["concentration"][row, 0]),
                 p_churn=float(silent[row]),
                 risks={name: float(p[row]) for name, p in risks.items()},

@@ -147,4 +147,7 @@ def test_the_wheel_holds_the_five_packages_and_the_command(tmp_path):
     assert {name for name in folders if not name.endswith(".dist-info")} == set(PACKAGES)
     assert len(folders) == len(PACKAGES) + 1
     assert {name for name in names if name.endswith(".py")} == {named(path) for path in MODULES}
+    templates = {named(path) for path in (REPOSITORY / "serving").rglob("templates/*")}
+    assert "serving/http/templates/page.css" in templates
+    assert templates <= set(names)
     assert commands.split() == ["[console_scripts]", "opportune", "=", "pipelines.cli:main"]

@@ -3,6 +3,8 @@
 The check is a part of the route itself, so that no path is matched twice by different rules.
 """
 
+import base64
+import binascii
 import math
 import time
 from collections.abc import Callable, Coroutine
@@ -34,8 +36,15 @@ SCOPES: Final[dict[str, Scope | None]] = {
     "GET /readyz": None,
     "GET /metrics": Scope.ADMIN,
 }
+# Pages for a person: a browser can send a key as the password of HTTP Basic, and of no other route.
+PAGES: Final[dict[str, Scope | None]] = {
+    "GET /inspect": Scope.INSPECT,
+    "GET /inspect/{recipient_key}": Scope.INSPECT,
+}
 METRICS: Final = "GET /metrics"
 LINKED: Final = frozenset({"GET /v1/render/{recipient_key}"})  # a signature is enough
+BEARER: Final = 'Bearer realm="opportune"'
+BASIC: Final = 'Basic realm="Opportune"'
 _RATE_LIMITED: Final = "opportune.rate_limited"
 _SCHEMES: Final = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -63,13 +72,16 @@ class Access:
         """What a key needs for an operation such as `POST /v1/score`; None where none is asked.
 
         Raises:
-            KeyError: The operation is not listed in `SCOPES`.
+            KeyError: The operation is listed neither in `SCOPES` nor in `PAGES`.
         """
-        scope = SCOPES[operation]
+        scope = PAGES[operation] if operation in PAGES else SCOPES[operation]
         return None if operation == METRICS and self.is_metrics_open else scope
 
-    def check(self, request: Request, needed: Scope) -> None:
+    def check(self, request: Request, needed: Scope, *, is_page: bool = False) -> None:
         """Return if the request may go on.
+
+        Args:
+            is_page: A key may come as the password of HTTP Basic, which a browser asks for.
 
         Raises:
             ProblemError: 401 for no live key, 403 for one without the scope, 429 for one over its
@@ -77,12 +89,17 @@ class Access:
         """
         if self.ring.is_open():
             return
-        key = self.ring.find(_presented(request), now=self.clock())
+        key = self.ring.find(_presented(request, may_be_basic=is_page), now=self.clock())
         if key is None:
+            way = (
+                "as the password, whatever the name"
+                if is_page
+                else "as `Authorization: Bearer ...`"
+            )
             raise ProblemError(
                 HTTPStatus.UNAUTHORIZED,
-                "send a valid API key as `Authorization: Bearer ...` or `X-API-Key`",
-                headers={"www-authenticate": 'Bearer realm="opportune"'},
+                f"send a valid API key {way} or `X-API-Key`",
+                headers={"www-authenticate": BASIC if is_page else BEARER},
             )
         if needed not in key.scopes:
             detail = f"this needs a key with the scope {needed}"
@@ -131,13 +148,13 @@ def route_class(access: Access) -> type[APIRoute]:
             handler = super().get_route_handler()
             operations = {f"{method} {self.path_format}" for method in self.methods or ()}
             (scope,) = {access.scope_of(operation) for operation in operations}
-            may_be_linked = operations <= LINKED
+            may_be_linked, is_page = operations <= LINKED, operations <= PAGES.keys()
             if scope is None:
                 return handler
 
             async def guarded(request: Request) -> Response:
                 if not (may_be_linked and access.is_linked(request)):
-                    access.check(request, scope)
+                    access.check(request, scope, is_page=is_page)
                 return await handler(request)
 
             return guarded
@@ -164,7 +181,7 @@ def describe_access(document: dict[str, Any], access: Access) -> None:
                 operation["security"] = [{name: []} for name in _SCHEMES]
 
 
-def _presented(request: Request) -> bytes:
+def _presented(request: Request, *, may_be_basic: bool) -> bytes:
     """The one key that the headers hold; nothing where there is none or several."""
     found = set()
     for name, value in request.scope["headers"]:
@@ -172,4 +189,14 @@ def _presented(request: Request) -> bytes:
             found.add(value.strip())
         elif name == b"authorization" and value[:7].lower() == b"bearer ":
             found.add(value[7:].strip())
+        elif name == b"authorization" and value[:6].lower() == b"basic " and may_be_basic:
+            found.add(_password(value[6:].strip()))
     return found.pop() if len(found) == 1 else b""
+
+
+def _password(credentials: bytes) -> bytes:
+    """What stands after the first colon of `user:password`; nothing for what is no such pair."""
+    try:
+        return base64.b64decode(credentials, validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""

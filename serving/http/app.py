@@ -29,6 +29,7 @@ from serving.http.envelope import Envelope
 from serving.http.inspect import inspect_router
 from serving.http.limits import Limits
 from serving.http.metrics import Metrics
+from serving.http.pages import Pages, is_page, pages_router
 from serving.http.patience import Patience
 from serving.http.problems import ProblemError, response_of
 from serving.http.render import render_router
@@ -121,12 +122,13 @@ def create_app(
         link_secret=settings.render_secret.get_secret_value() if settings.render_secret else "",
     )
     guarded = route_class(access)
-    app.include_router(router_of(parts, guarded))
-    app.include_router(render_router(parts, guarded))
-    app.include_router(inspect_router(parts, guarded))
+    for router in (router_of, render_router, inspect_router):
+        app.include_router(router(parts, guarded))
+    pages = Pages()
+    app.include_router(pages_router(parts, pages, guarded))
     webhooks = _webhooks(settings, log)
     app.include_router(webhook_router(webhooks, folding, metrics, clock, guarded, parts.intakes))
-    _answer_mistakes(app)
+    _answer_mistakes(app, pages)
     _describe(app, access)
     app.add_middleware(Limits, max_bytes=settings.max_body_bytes, metrics=metrics)
     app.add_middleware(Envelope, drain=drain)  # the last one added is the outermost
@@ -153,12 +155,12 @@ def _webhooks(settings: ServingSettings, log: EventLog) -> Webhooks:
     return Webhooks(log, Quarantine(settings.events_dir), named, key_secret=secret)
 
 
-def _answer_mistakes(app: FastAPI) -> None:
-    """Every mistake ends as problem+json and leaves the connection usable."""
+def _answer_mistakes(app: FastAPI, pages: Pages) -> None:
+    """Every mistake ends as problem+json, or as a page, and leaves the connection usable."""
 
     @app.exception_handler(ProblemError)
-    async def problem(_: Request, error: ProblemError) -> Response:
-        return response_of(error)
+    async def problem(request: Request, error: ProblemError) -> Response:
+        return pages.problem(error) if is_page(request) else response_of(error)
 
     @app.exception_handler(HTTPException)
     async def other(_: Request, error: HTTPException) -> Response:

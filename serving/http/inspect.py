@@ -1,21 +1,15 @@
 """Looking at one recipient and at the models: what is known, not what to do."""
 
 import math
-from datetime import UTC
-from http import HTTPStatus
 from typing import Final
 
 from fastapi import APIRouter, Response
 from fastapi.routing import APIRoute
 
-from features.corrections import corrected
 from features.definitions.recipient import VIEW
-from features.errors import StoreUnavailableError
-from features.events.schema import SECOND_US, Event, EventType
+from features.events.schema import Event
 from models.specs import SPECS
-from serving import policy
-from serving.asks import Ask, Prediction
-from serving.hours import send_time
+from serving.asks import Prediction
 from serving.http.answers import age_s, effects_of, fallback_of, models_of
 from serving.http.inspect_schemas import (
     ChurnWhy,
@@ -25,12 +19,10 @@ from serving.http.inspect_schemas import (
     ModelsAnswer,
     RecipientAnswer,
 )
-from serving.http.problems import ProblemError
-from serving.http.rooms import RETRY_AFTER_S
+from serving.http.looks import Look, look_at, utc
 from serving.http.routes import Parts
 from serving.http.schemas import EffectOut, FallbackOut, ModelsOut, Problem
 
-LAST: Final = 50
 _UNITS: Final = {feature.name: feature.describe()[1] for feature in VIEW.features}
 
 
@@ -60,34 +52,30 @@ def inspect_router(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
     return router
 
 
-def _recipient(parts: Parts, key: str) -> RecipientAnswer:
-    now = parts.clock()
-    ask = Ask(key, explain=True, explore=False)
-    (scored,) = parts.decider.score([ask], now=now)
-    prediction = scored.prediction
-    events = _events(parts, key)
-    if not events and not prediction.newest_at:
-        raise ProblemError(
-            HTTPStatus.NOT_FOUND, "nothing is known of this recipient; a score is answered anyway"
-        )
-    chosen = send_time(ask, prediction, now=now)
+def answer_of_look(look: Look) -> RecipientAnswer:
+    """What is known of one recipient as programs read it."""
+    prediction = look.scored.prediction
     features = _finite(prediction)
     return RecipientAnswer(
-        recipient_key=key,
-        as_of=_shown(now),
-        newest_age_s=age_s(prediction, now),
-        tz=chosen.zone_name,
-        tz_source=chosen.zone_source,
+        recipient_key=look.ask.recipient_key,
+        as_of=utc(look.now),
+        newest_age_s=age_s(prediction, look.now),
+        tz=look.hours.zone_name,
+        tz_source=look.hours.zone_source,
         features=features,
         missing=sorted(prediction.features.keys() - {one.name for one in features}),
         churn=ChurnWhy(
             p_churn=round(prediction.p_churn, 6),
             effects=[EffectOut(**one) for one in effects_of(prediction)],
         ),
-        events=[_event(event) for event in events],
+        events=[_event(event) for event in look.newest],
         fallback=FallbackOut(**fallback_of(prediction)),
-        models=ModelsOut(**models_of(scored.champions)),
+        models=ModelsOut(**models_of(look.scored.champions)),
     )
+
+
+def _recipient(parts: Parts, key: str) -> RecipientAnswer:
+    return answer_of_look(look_at(parts, key))
 
 
 def _finite(prediction: Prediction) -> list[FeatureOut]:
@@ -98,25 +86,10 @@ def _finite(prediction: Prediction) -> list[FeatureOut]:
     ]
 
 
-def _events(parts: Parts, key: str) -> list[Event]:
-    """The newest of a recipient as they are known now: labelled anew, and erased ones left out."""
-    try:
-        entries = parts.log.history("recipient_key", key, until=parts.log.head())
-    except StoreUnavailableError as error:
-        raise ProblemError(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "the event log cannot be read now; try again later",
-            headers={"retry-after": RETRY_AFTER_S},
-        ) from error
-    known = [entry for entry in corrected(entries) if entry[1].type is not EventType.RELABELLED]
-    newest = sorted(known, key=lambda entry: (entry[1].occurred_at, entry[0]), reverse=True)
-    return [event for _, event in newest[:LAST]]
-
-
 def _event(event: Event) -> EventOut:
     return EventOut(
         type=event.type,
-        occurred_at=_shown(event.occurred_at),
+        occurred_at=utc(event.occurred_at),
         actor=event.actor,
         actor_reasons=list(event.actor_reasons),
         content_id=event.content_id,
@@ -143,7 +116,3 @@ def _models(parts: Parts) -> ModelsAnswer:
             )
         )
     return ModelsAnswer(models=found)
-
-
-def _shown(at: int) -> str:
-    return policy.shown(at // SECOND_US * SECOND_US, UTC)

@@ -10,7 +10,7 @@ from features.events.log import EventLog
 from features.events.schema import SECOND_US, EventType
 from models.registry import ModelFolder
 from models.specs import SPECS
-from serving.http.inspect import LAST
+from serving.http.looks import LAST
 
 
 @pytest.fixture

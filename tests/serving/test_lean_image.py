@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import httpx2
 import pytest
 
 NOT_THERE = (
@@ -42,6 +43,8 @@ def test_the_lean_image_scores_takes_an_event_and_scores_anew(
     assert 0 <= after["feature_age_s"] < 60 < before["feature_age_s"]
     assert after["churn"]["p_churn"] != before["churn"]["p_churn"]
     assert after["content"]["ranking"] != before["content"]["ranking"]
+    page = httpx2.get(f"{service.url}/inspect/{key}")
+    assert (page.status_code, key in page.text) == (200, True)
 
 
 def test_importing_the_service_loads_nothing_that_the_image_lacks():

@@ -58,6 +58,7 @@ def said(
         p_low=week / 2,
         p_high=(1 + week) / 2,
         activity=np.full(168, 1 / 168, np.float32),
+        rhythm=np.zeros(168, np.float32),
         concentration=concentration,
         p_churn=0.2,
         risks={},
