@@ -1,6 +1,6 @@
 """Churn: who will show no sign of life within the horizon.
 
-LightGBM on decayed counters, Platt on recipients held out, at the test's moment and the weeks
+LightGBM on decayed counters, calibrated on recipients held out, at the test's moment and the weeks
 before it (`churn_labels`); recency, RFM and BG/NBD stand beside it. Where the log is too short or
 too small for that, BG/NBD answers, or logistic RFM (`churn_short`).
 """
@@ -159,9 +159,9 @@ def _facts(spine: pl.DataFrame, data: Labelled, fitted: Fitted, horizon: float) 
         "snapshots": f"{len(moments)} from {shown_day(moments[0])} to {shown_day(moments[-1])}",
         "training rows": f"{len(earlier)}, {earlier.mean():.1%} silent",
         "trees": str(fitted.model.booster.num_trees()),
-        "Platt, measured": f"{fitted.measured.meaning}, on {data.is_recent.sum()} newest rows of "
+        "calibration, measured": f"{fitted.measured.meaning}, on {data.is_recent.sum()} newest rows of "
         "recipients held out",
-        "Platt, exported": f"{fitted.model.platt.meaning}, on those and the test's",
+        "calibration, exported": f"{fitted.model.platt.meaning}, on those and the test's",
         "without the newest calibration": f"log loss {log_loss(y, fitted.p_before):.4f}, "
         f"ECE {ece(y, fitted.p_before):.4f}",
     }
