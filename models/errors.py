@@ -50,3 +50,13 @@ class RegistryUnavailableError(ModelError):
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(f"{where}: {problem}; check that the tracking database or server is there")
+
+
+class TrialError(ModelError):
+    """A bundle did not pass its trial in a process of its own."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(
+            f"bundle of {name}: {problem} in the process in which it was tried; retrain {name} or "
+            "roll back to the version before"
+        )

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,11 @@ from models.specs import SPECS
 POINTER: Final = "champion.json"
 OFF: Final = "off"
 _VERSION: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
+
+
+def verified(bundle: Path, name: str) -> None:
+    """Load a bundle and forget it; raises what is wrong with it."""
+    load_bundle(bundle, name=name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +63,18 @@ class ModelFolder:
         """Whether a version's bundle is here."""
         return _VERSION.fullmatch(version) is not None and self.folder(name, version).is_dir()
 
-    def add(self, name: str, version: str, bundle: Path) -> Path:
+    def add(
+        self,
+        name: str,
+        version: str,
+        bundle: Path,
+        *,
+        verify: Callable[[Path, str], None] = verified,
+    ) -> Path:
         """Copy a bundle in, verified, all or nothing; a version that is here stays as it is.
+
+        Args:
+            verify: Raises what is wrong with a folder as a bundle of that name.
 
         Raises:
             VersionUnknownError: The version cannot be the name of a folder.
@@ -68,7 +84,7 @@ class ModelFolder:
         target = self.folder(name, version)
         if target.is_dir():
             return target
-        load_bundle(bundle, name=name)
+        verify(bundle, name)
         scratch = target.with_name(f".{version}.{os.getpid()}.tmp")
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.copytree(bundle, scratch)

@@ -6,6 +6,7 @@
 * `scorer`               states and models to predictions; pure
 * `policy`               predictions to one decision: hour, band, ranking, reasons; pure
 * `loader`               follows the champions on disk and swaps them warm
+* `trial`, `trials`      new bundles are tried in a process of their own
 * `follower`             follows MLflow's alias over plain HTTP into the folder on disk
 * `keys`, `keyring`      API keys in a file, and which of them opens what now
 * `buckets`              how many calls a key may still make

@@ -1,16 +1,18 @@
 """Follows the champions on disk and swaps them warm: the one that serves is always whole.
 
 A pointer that is gone, a bundle that is damaged or of another spec, leave the last good model
-in place, and say why. Bundles are verified, loaded and asked once before they serve. The one that
-served before stays at hand, so that a rollback is a matter of the next look.
+in place, and say why. Bundles are tried in a process of their own, verified, loaded and asked once
+before they serve. The one that served before stays at hand, so that a rollback is a matter of the
+next look.
 """
 
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Final
+from pathlib import Path
+from typing import Final, Protocol
 
-from models.bundle import load_bundle
+from models.bundle import digest_of, load_bundle
 from models.errors import ModelError
 from models.registry import ModelFolder
 from models.specs import SPECS
@@ -20,12 +22,27 @@ LOG: Final = logging.getLogger("opportune.loader")
 LOOK_EVERY_S: Final = 0.25  # at the folder, so that a rollback or a switch is there in a second
 
 
+class Tries(Protocol):
+    """What knows of bundles that it is safe to load them; see `serving.trials`."""
+
+    def has_passed(self, folder: Path, name: str, digest: str) -> bool:
+        """Whether it is; False where that is not known yet.
+
+        Raises:
+            ModelError: It is not.
+        """
+
+    def settle(self) -> None:
+        """Wait until all is known that was asked."""
+
+
 class Loader:
     """Holds the champions; `current` is one reference, read once per call.
 
     Args:
         follow: Brings in what a registry says; it may take seconds.
         refused: Told of each bundle that is not taken, with the reason.
+        trials: Where new bundles are tried first; None to load them as they are.
     """
 
     def __init__(
@@ -34,10 +51,12 @@ class Loader:
         *,
         follow: Callable[[], None] = lambda: None,
         refused: Callable[[str, str], None] = lambda _name, _why: None,
+        trials: Tries | None = None,
     ) -> None:
         self._folder = folder
         self._follow = follow
         self._refused = refused
+        self._trials = trials
         self._known_bad: dict[str, str] = {}
         self._at_hand: dict[str, list[Loaded]] = {}  # by model the last two, the newest last
         self._stop = threading.Event()
@@ -69,14 +88,23 @@ class Loader:
             return last
         model = next((one for one in at_hand if one.version == pointer.version), None)
         try:
-            folder = self._folder.folder(name, pointer.version)
-            model = model or Loaded(load_bundle(folder, name=name), pointer.version)
+            model = model or self._new(name, pointer.version)
         except ModelError as error:
             self._refuse(name, pointer.version, str(error))
+            return last
+        if model is None:
             return last
         self._known_bad.pop(name, None)
         self._at_hand[name] = [*at_hand[-1:], model]
         return model
+
+    def _new(self, name: str, version: str) -> Loaded | None:
+        """A bundle from disk; None while it is on trial."""
+        folder = self._folder.folder(name, version)
+        digest = digest_of(folder)
+        if self._trials is not None and not self._trials.has_passed(folder, name, digest):
+            return None
+        return Loaded(load_bundle(folder, name=name, digest=digest), version)
 
     def previous(self, name: str) -> str:
         """The version that was champion before the one that serves, `none` without one."""
@@ -92,6 +120,9 @@ class Loader:
         """
         self._bring_in()
         self._look_again()
+        if self._trials is not None:
+            self._trials.settle()
+            self._look_again()
         for name, work, wait_s in (
             ("opportune-follower", self._bring_in, every_s),
             ("opportune-loader", self._look_again, min(every_s, LOOK_EVERY_S)),

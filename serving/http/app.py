@@ -40,6 +40,7 @@ from serving.keys import KeyFile
 from serving.loader import LOG, Loader
 from serving.policy import Policy
 from serving.settings import ServingSettings
+from serving.trials import Trials
 from serving.webhooks import Certificates, Webhooks
 
 
@@ -51,10 +52,8 @@ def create_app(
     Args:
         is_worker: It is one of several processes, whose metrics are told together.
     """
-    folder = ModelFolder(settings.models_dir)
     metrics = Metrics(is_shared=is_worker)
-    follow = Follower(settings.mlflow_url, folder) if settings.mlflow_url else lambda: None
-    loader = Loader(folder, follow=follow, refused=metrics.count_refused)
+    loader = _loader(settings, metrics)
     log = EventLog(settings.events_dir)
     store = open_store(settings.online_address)
     reader = open_reader(settings.online_address)
@@ -129,6 +128,15 @@ def create_app(
     app.add_middleware(Limits, max_bytes=settings.max_body_bytes, metrics=metrics)
     app.add_middleware(Envelope, drain=drain)  # the last one added is the outermost
     return app
+
+
+def _loader(settings: ServingSettings, metrics: Metrics) -> Loader:
+    folder, trials = ModelFolder(settings.models_dir), Trials(settings.models_dir)
+    refused = metrics.count_refused
+    if not settings.mlflow_url:
+        return Loader(folder, refused=refused, trials=trials)
+    follow = Follower(settings.mlflow_url, folder, verify=trials)
+    return Loader(folder, follow=follow, refused=refused, trials=trials)
 
 
 def _policy(settings: ServingSettings) -> Policy:
