@@ -37,6 +37,13 @@ class ParityError(ModelError):
         )
 
 
+class RehearsalError(ModelError):
+    """A model that was loaded does not answer as it should."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name} {problem}; retrain {name} or roll back to the version before")
+
+
 class VersionUnknownError(ModelError):
     """The registry has no such model or version."""
 

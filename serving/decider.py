@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 from features.candidates import Candidate
 from features.definitions.content import VIEW as CONTENT
@@ -21,7 +21,6 @@ from serving.asks import Ask, Champions, Prediction
 from serving.deadline import NEVER, Deadline
 from serving.fallback import FallbackReason as Why
 from serving.guard import Reads
-from serving.loader import Loader
 from serving.scorer import CONTENT_LAYOUT, RECIPIENT_LAYOUT, Known, predict
 
 LOG: Final = logging.getLogger("opportune.decider")
@@ -41,10 +40,25 @@ class Scored:
     champions: Champions
 
 
+class Follows(Protocol):
+    """Who knows the champions of the moment."""
+
+    @property
+    def current(self) -> Champions:
+        """Replaced whole; read once for each call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """Champions that stay the same."""
+
+    current: Champions
+
+
 class Decider:
     """Answers asks from one store and the current champions."""
 
-    def __init__(self, store: Reads, loader: Loader) -> None:
+    def __init__(self, store: Reads, loader: Follows) -> None:
         self._store = store
         self._loader = loader
 

@@ -9,6 +9,7 @@ next look.
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -43,6 +44,7 @@ class Loader:
         follow: Brings in what a registry says; it may take seconds.
         refused: Told of each bundle that is not taken, with the reason.
         trials: Where new bundles are tried first; None to load them as they are.
+        rehearse: Lets a set of models answer before it serves; raises why it cannot.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class Loader:
         follow: Callable[[], None] = lambda: None,
         refused: Callable[[str, str], None] = lambda _name, _why: None,
         trials: Tries | None = None,
+        rehearse: Callable[[Champions], None] = lambda _champions: None,
     ) -> None:
         self._folder = folder
         self._follow = follow
         self._refused = refused
         self._trials = trials
+        self._rehearse = rehearse
         self._known_bad: dict[str, str] = {}
         self._at_hand: dict[str, list[Loaded]] = {}  # by model the last two, the newest last
         self._stop = threading.Event()
@@ -104,7 +108,17 @@ class Loader:
         digest = digest_of(folder)
         if self._trials is not None and not self._trials.has_passed(folder, name, digest):
             return None
-        return Loaded(load_bundle(folder, name=name, digest=digest), version)
+        model = Loaded(load_bundle(folder, name=name, digest=digest), version)
+        self._warm(replace(self.current, by_name={**self.current.by_name, name: model}))
+        return model
+
+    def _warm(self, champions: Champions) -> None:
+        try:
+            self._rehearse(champions)
+        except ModelError:
+            raise
+        except Exception:  # a fault of the rehearsal must not keep a sound model from serving
+            LOG.exception("the rehearsal failed; the models serve without one")
 
     def previous(self, name: str) -> str:
         """The version that was champion before the one that serves, `none` without one."""
@@ -123,6 +137,7 @@ class Loader:
         if self._trials is not None:
             self._trials.settle()
             self._look_again()
+        self._warm(self.current)  # all together, or none where there are none
         for name, work, wait_s in (
             ("opportune-follower", self._bring_in, every_s),
             ("opportune-loader", self._look_again, min(every_s, LOOK_EVERY_S)),

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from features.errors import StateUnreadableError, StoreUnavailableError
@@ -30,6 +31,7 @@ from serving.http.limits import Limits
 from serving.http.metrics import Metrics
 from serving.http.patience import Patience
 from serving.http.problems import ProblemError, response_of
+from serving.http.rehearsal import Rehearsal, open_stores, walk
 from serving.http.render import render_router
 from serving.http.routes import Parts, router_of
 from serving.http.schemas import BatchRequest, EventsRequest, ScoreRequest
@@ -53,7 +55,7 @@ def create_app(
         is_worker: It is one of several processes, whose metrics are told together.
     """
     metrics = Metrics(is_shared=is_worker)
-    loader = _loader(settings, metrics)
+    loader = _loader(settings, metrics, clock)
     log = EventLog(settings.events_dir)
     store = open_store(settings.online_address)
     reader = open_reader(settings.online_address)
@@ -88,6 +90,9 @@ def create_app(
         except (StoreUnavailableError, StateUnreadableError) as error:
             LOG.warning("%s; answering with what is online", error)
         loader.start(every_s=settings.poll_s)
+        open_stores(parts.decider, parts.chooser, now=clock())
+        await run_in_threadpool(open_stores, parts.decider, parts.chooser, now=clock())
+        await walk(app)
         # What is there by now stays: without this the collector walks through it again and again,
         # a quarter of the time that taking events in costs.
         for writer in writers:
@@ -130,13 +135,16 @@ def create_app(
     return app
 
 
-def _loader(settings: ServingSettings, metrics: Metrics) -> Loader:
+def _loader(settings: ServingSettings, metrics: Metrics, clock: Clock) -> Loader:
     folder, trials = ModelFolder(settings.models_dir), Trials(settings.models_dir)
-    refused = metrics.count_refused
-    if not settings.mlflow_url:
-        return Loader(folder, refused=refused, trials=trials)
-    follow = Follower(settings.mlflow_url, folder, verify=trials)
-    return Loader(folder, follow=follow, refused=refused, trials=trials)
+    url = settings.mlflow_url
+    return Loader(
+        folder,
+        follow=Follower(url, folder, verify=trials) if url else lambda: None,
+        refused=metrics.count_refused,
+        trials=trials,
+        rehearse=Rehearsal(_policy(settings), clock),
+    )
 
 
 def _policy(settings: ServingSettings) -> Policy:
