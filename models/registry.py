@@ -2,6 +2,7 @@
 
     <models_dir>/<name>/<version>/          a bundle, never changed once there
     <models_dir>/<name>/champion.json       {"version": "3", "previous": "2"}
+    <models_dir>/<name>/shadow              the version that scores beside the champion, if one does
     <models_dir>/<name>/off                 why the model is switched off; there only while it is
 
 The pointer is replaced by a rename, so a reader sees the old champion or the new one. With
@@ -24,6 +25,7 @@ from models.specs import SPECS
 
 POINTER: Final = "champion.json"
 OFF: Final = "off"
+SHADOW: Final = "shadow"
 _VERSION: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 
 
@@ -116,11 +118,7 @@ class ModelFolder:
 
     def switch_off(self, name: str, why: str) -> None:
         """Let a model no longer answer, whatever its champion; safe to repeat."""
-        file = self.root / name / OFF
-        file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = file.with_name(f".{OFF}.{os.getpid()}.tmp")
-        scratch.write_text(why)
-        scratch.replace(file)
+        self._put(name, OFF, why)
 
     def switch_on(self, name: str) -> None:
         """Let its champion answer again; safe to repeat."""
@@ -131,9 +129,38 @@ class ModelFolder:
         files = {spec.name: self.root / spec.name / OFF for spec in SPECS}
         return {name: f.read_text() if f.exists() else None for name, f in files.items()}
 
+    def shadow(self, name: str) -> str:
+        """The version that scores beside the champion; "" where none does."""
+        try:
+            version = (self.root / name / SHADOW).read_text()
+        except (OSError, ValueError):
+            return ""
+        return version if _VERSION.fullmatch(version) else ""
+
+    def begin_shadow(self, name: str, version: str) -> None:
+        """Let a version that is here score beside the champion; safe to repeat.
+
+        Raises:
+            VersionUnknownError: Its bundle is not here.
+        """
+        if not self.has(name, version):
+            raise VersionUnknownError(name, version, self._versions(name))
+        self._put(name, SHADOW, version)
+
+    def end_shadow(self, name: str) -> None:
+        """Let none score beside the champion; safe to repeat."""
+        (self.root / name / SHADOW).unlink(missing_ok=True)
+
     def is_off(self, name: str) -> bool:
         """Whether a model is switched off."""
         return (self.root / name / OFF).exists()
+
+    def _put(self, name: str, what: str, text: str) -> None:
+        file = self.root / name / what
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = file.with_name(f".{what}.{os.getpid()}.tmp")
+        scratch.write_text(text)
+        scratch.replace(file)
 
     def _versions(self, name: str) -> list[str]:
         return sorted(p.name for p in (self.root / name).glob("[!.]*") if p.is_dir())

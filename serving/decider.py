@@ -85,7 +85,7 @@ class Decider:
         self, asks: Sequence[Ask], champions: Champions, now: int, deadline: Deadline
     ) -> list[Scored]:
         try:
-            known = self._known(asks, now)
+            known = self.known(asks, now)
             if deadline.is_over():  # the store took it all
                 return self.prior(asks, why=Why.DEADLINE)
             found = predict(asks, known, champions, at=now)
@@ -97,13 +97,14 @@ class Decider:
     def _alone(self, ask: Ask, champions: Champions, now: int) -> Scored:
         """What one recipient's data break must not reach the neighbours."""
         try:
-            (prediction,) = predict([ask], self._known([ask], now), champions, at=now)
+            (prediction,) = predict([ask], self.known([ask], now), champions, at=now)
             return Scored(prediction, champions)
         except Exception:  # as above
             LOG.exception("scoring a recipient failed; answering with priors")
             return self.prior([ask])[0]
 
-    def _known(self, asks: Sequence[Ask], now: int) -> Known:
+    def known(self, asks: Sequence[Ask], now: int) -> Known:
+        """What the store holds for the asks at a moment (microseconds)."""
         keys = [ask.recipient_key for ask in asks]
         items = list(dict.fromkeys(c.content_id for ask in asks for c in ask.candidates))
         items += [POOL] if items else []

@@ -62,10 +62,12 @@ class Loader:
         self._trials = trials
         self._rehearse = rehearse
         self._known_bad: dict[str, str] = {}
+        self._bad_shadows: dict[str, str] = {}
         self._at_hand: dict[str, list[Loaded]] = {}  # by model the last two, the newest last
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self.current = Champions()
+        self.shadows: Mapping[str, Loaded] = {}
 
     def look(self) -> bool:
         """Load what has changed in the folder; returns whether anything did."""
@@ -75,11 +77,31 @@ class Loader:
             model = self._champion(spec.name)
             if model is not None and spec.name not in off:
                 loaded[spec.name] = model
+        self.shadows = self._challengers()
         if loaded == self.current.by_name and off == self.current.off:
             return False
         self._announce(loaded, off)
         self.current = Champions(loaded, off)
         return True
+
+    def _challengers(self) -> dict[str, Loaded]:
+        found = {spec.name: self._challenger(spec.name) for spec in SPECS}
+        return {name: one for name, one in found.items() if one is not None}
+
+    def _challenger(self, name: str) -> Loaded | None:
+        """What scores beside the champion; none where it cannot be loaded."""
+        version, before = self._folder.shadow(name), self.shadows.get(name)
+        if not version or self._bad_shadows.get(name) == version:
+            return None
+        if before is not None and before.version == version:
+            return before
+        try:
+            return self._new(name, version)
+        except ModelError as error:
+            self._bad_shadows[name] = version
+            LOG.error("%s %s is no shadow: %s", name, version, error)  # noqa: TRY400
+            self._refused(name, str(error))
+            return None
 
     def _champion(self, name: str) -> Loaded | None:
         """What the folder names, else what was there: the last one that could be loaded."""

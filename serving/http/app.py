@@ -42,6 +42,7 @@ from serving.keys import KeyFile
 from serving.loader import LOG, Loader
 from serving.policy import Policy
 from serving.settings import ServingSettings
+from serving.shadow import Shadow
 from serving.trials import Trials
 from serving.webhooks import Certificates, Webhooks
 
@@ -61,16 +62,13 @@ def create_app(
     reader = open_reader(settings.online_address)
     stream = Stream(log, store)
     states = GuardedStore(reader, opened=lambda: metrics.count_opened(STORE))
-    decisions = None
-    if settings.decision_log:
-        decisions = DecisionLog(settings.decisions_dir, lost=metrics.count_lost)
-    keeper = None
-    if settings.sticky_days:
-        keeper = Keeper(settings.kept_address, days=settings.sticky_days)
-    writers = [writer for writer in (decisions, keeper) if writer is not None]
+    decisions, keeper = _writers(settings, metrics)
     drain = Drain(settings.drain_s)
+    decider = Decider(states, loader)
+    share, salt = settings.shadow_share, settings.holdout_salt
+    shadow = Shadow(decider, loader, metrics, share=share, salt=salt)
     parts = Parts(
-        decider=Decider(states, loader),
+        decider=decider,
         loader=loader,
         log=log,
         stream=stream,
@@ -81,7 +79,10 @@ def create_app(
         store=states,
         decisions=decisions,
         drain=drain,
+        shadow=shadow,
     )
+
+    beside = [one for one in (decisions, keeper, shadow) if one is not None]
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -95,15 +96,15 @@ def create_app(
         await walk(app)
         # What is there by now stays: without this the collector walks through it again and again,
         # a quarter of the time that taking events in costs.
-        for writer in writers:
-            writer.start()
+        for one in beside:
+            one.start()
         gc.collect()
         gc.freeze()
         with drain.on_sigterm():
             yield
         gc.unfreeze()
-        for writer in writers:
-            writer.stop()
+        for one in beside:
+            one.stop()
         loader.stop()
         log.close()
         states.close()
@@ -145,6 +146,17 @@ def _loader(settings: ServingSettings, metrics: Metrics, clock: Clock) -> Loader
         trials=trials,
         rehearse=Rehearsal(_policy(settings), clock),
     )
+
+
+def _writers(
+    settings: ServingSettings, metrics: Metrics
+) -> tuple[DecisionLog | None, Keeper | None]:
+    decisions = keeper = None
+    if settings.decision_log:
+        decisions = DecisionLog(settings.decisions_dir, lost=metrics.count_lost)
+    if settings.sticky_days:
+        keeper = Keeper(settings.kept_address, days=settings.sticky_days)
+    return decisions, keeper
 
 
 def _policy(settings: ServingSettings) -> Policy:

@@ -1,6 +1,7 @@
 """Looking at one recipient and at the models: what is known, not what to do."""
 
 import math
+from dataclasses import asdict
 from datetime import UTC
 from http import HTTPStatus
 from typing import Final
@@ -24,6 +25,7 @@ from serving.http.inspect_schemas import (
     ModelOut,
     ModelsAnswer,
     RecipientAnswer,
+    ShadowOut,
 )
 from serving.http.problems import ProblemError
 from serving.http.rooms import RETRY_AFTER_S
@@ -127,6 +129,7 @@ def _models(parts: Parts) -> ModelsAnswer:
     for spec in SPECS:
         loaded = champions.by_name.get(spec.name)
         manifest = loaded.bundle.manifest if loaded else None
+        shadow, told = parts.shadow.told(spec.name)
         found.append(
             ModelOut(
                 name=spec.name,
@@ -137,6 +140,7 @@ def _models(parts: Parts) -> ModelsAnswer:
                 label=manifest.label if manifest else "",
                 fingerprint=manifest.fingerprint if manifest else "",
                 basis=manifest.basis if manifest else "prior",
+                shadow=ShadowOut(version=shadow, **asdict(told)),
             )
         )
     return ModelsAnswer(models=found)
