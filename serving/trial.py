@@ -8,6 +8,7 @@ import os
 import resource
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -65,20 +66,23 @@ def main() -> None:
 
 
 def _bound() -> None:
-    """No more memory, processor time or files than a sound bundle needs.
+    """No more memory, processor time or files than a sound bundle needs, or less if so allowed.
 
     The bound on processor time also ends a child whose parent was killed.
     """
     os.nice(NICE)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    taken = pages * resource.getpagesize()
-    for what, most in (
-        (resource.RLIMIT_AS, taken + MEMORY_BYTES),
-        (resource.RLIMIT_CPU, round(LIMIT_S)),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(what, (most, most))
+    bounds = {
+        resource.RLIMIT_CPU: round(LIMIT_S),
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_CORE: 0,
+    }
+    with suppress(OSError):  # a system that does not tell what is taken has no bound on memory
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        bounds[resource.RLIMIT_AS] = pages * resource.getpagesize() + MEMORY_BYTES
+    for what, most in bounds.items():
+        hard = resource.getrlimit(what)[1]
+        bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (bound, bound))
 
 
 def _environment() -> dict[str, str]:

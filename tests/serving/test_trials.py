@@ -208,11 +208,12 @@ def test_what_was_changed_after_its_trial_is_not_loaded(folder):
 
 def test_a_child_whose_parent_was_killed_ends_in_time_and_leaves_no_core(folder):
     script = (
-        "import resource as r; from serving.trial import _bound; _bound();"
+        "import resource as r; from serving.trial import _bound;"
+        "r.setrlimit(r.RLIMIT_CPU, (7, 7)); _bound();"  # what is stricter already stays
         "print(r.getrlimit(r.RLIMIT_CPU)[0], r.getrlimit(r.RLIMIT_CORE)[0])"
     )
     said = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, cwd=Path(folder.root),
     )  # fmt: skip
-    assert said.stdout.split() == ["20", "0"]
+    assert said.stdout.split() == ["7", "0"]
