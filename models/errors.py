@@ -37,6 +37,13 @@ class ParityError(ModelError):
         )
 
 
+class RehearsalError(ModelError):
+    """A model that was loaded does not answer as it should."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name} {problem}; retrain {name} or roll back to the version before")
+
+
 class VersionUnknownError(ModelError):
     """The registry has no such model or version."""
 
@@ -50,3 +57,13 @@ class RegistryUnavailableError(ModelError):
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(f"{where}: {problem}; check that the tracking database or server is there")
+
+
+class TrialError(ModelError):
+    """A bundle did not pass its trial in a process of its own."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(
+            f"bundle of {name}: {problem} in the process in which it was tried; retrain {name} or "
+            "roll back to the version before"
+        )

@@ -2,6 +2,7 @@
 
     <models_dir>/<name>/<version>/          a bundle, never changed once there
     <models_dir>/<name>/champion.json       {"version": "3", "previous": "2"}
+    <models_dir>/<name>/shadow              the version that scores beside the champion, if one does
     <models_dir>/<name>/off                 why the model is switched off; there only while it is
 
 The pointer is replaced by a rename, so a reader sees the old champion or the new one. With
@@ -13,6 +14,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,7 +25,13 @@ from models.specs import SPECS
 
 POINTER: Final = "champion.json"
 OFF: Final = "off"
+SHADOW: Final = "shadow"
 _VERSION: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
+
+
+def verified(bundle: Path, name: str) -> None:
+    """Load a bundle and forget it; raises what is wrong with it."""
+    load_bundle(bundle, name=name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +65,18 @@ class ModelFolder:
         """Whether a version's bundle is here."""
         return _VERSION.fullmatch(version) is not None and self.folder(name, version).is_dir()
 
-    def add(self, name: str, version: str, bundle: Path) -> Path:
+    def add(
+        self,
+        name: str,
+        version: str,
+        bundle: Path,
+        *,
+        verify: Callable[[Path, str], None] = verified,
+    ) -> Path:
         """Copy a bundle in, verified, all or nothing; a version that is here stays as it is.
+
+        Args:
+            verify: Raises what is wrong with a folder as a bundle of that name.
 
         Raises:
             VersionUnknownError: The version cannot be the name of a folder.
@@ -68,7 +86,7 @@ class ModelFolder:
         target = self.folder(name, version)
         if target.is_dir():
             return target
-        load_bundle(bundle, name=name)
+        verify(bundle, name)
         scratch = target.with_name(f".{version}.{os.getpid()}.tmp")
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.copytree(bundle, scratch)
@@ -100,11 +118,7 @@ class ModelFolder:
 
     def switch_off(self, name: str, why: str) -> None:
         """Let a model no longer answer, whatever its champion; safe to repeat."""
-        file = self.root / name / OFF
-        file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = file.with_name(f".{OFF}.{os.getpid()}.tmp")
-        scratch.write_text(why)
-        scratch.replace(file)
+        self._put(name, OFF, why)
 
     def switch_on(self, name: str) -> None:
         """Let its champion answer again; safe to repeat."""
@@ -115,9 +129,38 @@ class ModelFolder:
         files = {spec.name: self.root / spec.name / OFF for spec in SPECS}
         return {name: f.read_text() if f.exists() else None for name, f in files.items()}
 
+    def shadow(self, name: str) -> str:
+        """The version that scores beside the champion; "" where none does."""
+        try:
+            version = (self.root / name / SHADOW).read_text()
+        except (OSError, ValueError):
+            return ""
+        return version if _VERSION.fullmatch(version) else ""
+
+    def begin_shadow(self, name: str, version: str) -> None:
+        """Let a version that is here score beside the champion; safe to repeat.
+
+        Raises:
+            VersionUnknownError: Its bundle is not here.
+        """
+        if not self.has(name, version):
+            raise VersionUnknownError(name, version, self._versions(name))
+        self._put(name, SHADOW, version)
+
+    def end_shadow(self, name: str) -> None:
+        """Let none score beside the champion; safe to repeat."""
+        (self.root / name / SHADOW).unlink(missing_ok=True)
+
     def is_off(self, name: str) -> bool:
         """Whether a model is switched off."""
         return (self.root / name / OFF).exists()
+
+    def _put(self, name: str, what: str, text: str) -> None:
+        file = self.root / name / what
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = file.with_name(f".{what}.{os.getpid()}.tmp")
+        scratch.write_text(text)
+        scratch.replace(file)
 
     def _versions(self, name: str) -> list[str]:
         return sorted(p.name for p in (self.root / name).glob("[!.]*") if p.is_dir())

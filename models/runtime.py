@@ -16,6 +16,7 @@ from models.errors import BundleMismatchError
 from models.spec import ModelSpec
 
 Floats = NDArray[np.float32]
+RUNTIME: Final = f"onnxruntime-{ort.__version__}"
 _FOLDER: Final = "session.model_external_initializers_file_folder_path"
 
 

@@ -34,6 +34,7 @@ from pipelines.run_commands import (
     ui_command,
 )
 from pipelines.settings import Settings
+from pipelines.shadow_commands import shadow_command
 from pipelines.summary import table_of
 from pipelines.switch_commands import switch as switch_app
 from pipelines.text_commands import choose_text_command
@@ -135,6 +136,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "retrain": retrain_command,
     "promote": promote_command,
     "rollback": rollback_command,
+    "shadow": shadow_command,
     "models": models_command,
     "relabel": relabel_command,
     "evaluate-policy": evaluate_policy_command,

@@ -6,7 +6,9 @@
 * `scorer`               states and models to predictions; pure
 * `policy`               predictions to one decision: hour, band, ranking, reasons; pure
 * `loader`               follows the champions on disk and swaps them warm
+* `trial`, `trials`      new bundles are tried in a process of their own
 * `follower`             follows MLflow's alias over plain HTTP into the folder on disk
+* `shadow`, `divergence` challengers beside the champions, and how far apart they are
 * `keys`, `keyring`      API keys in a file, and which of them opens what now
 * `buckets`              how many calls a key may still make
 * `deadline`             by when a call is answered

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 from features.candidates import Candidate
 from features.definitions.content import VIEW as CONTENT
@@ -22,7 +22,6 @@ from serving.deadline import NEVER, Deadline
 from serving.fallback import FallbackReason as Why
 from serving.guard import Reads
 from serving.items import CONTENT_LAYOUT, NO_ITEMS, Items, items_of
-from serving.loader import Loader
 from serving.scorer import RECIPIENT_LAYOUT, Known, predict
 
 LOG: Final = logging.getLogger("opportune.decider")
@@ -43,10 +42,25 @@ class Scored:
     champions: Champions
 
 
+class Follows(Protocol):
+    """Who knows the champions of the moment."""
+
+    @property
+    def current(self) -> Champions:
+        """Replaced whole; read once for each call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """Champions that stay the same."""
+
+    current: Champions
+
+
 class Decider:
     """Answers asks from one store and the current champions."""
 
-    def __init__(self, store: Reads, loader: Loader) -> None:
+    def __init__(self, store: Reads, loader: Follows) -> None:
         self._store = store
         self._loader = loader
 
@@ -83,7 +97,7 @@ class Decider:
         self, asks: Sequence[Ask], champions: Champions, now: int, deadline: Deadline
     ) -> list[Scored]:
         try:
-            known = self._known(asks, now)
+            known = self.known(asks, now)
             if deadline.is_over():  # the store took it all
                 return self.prior(asks, why=Why.DEADLINE)
             found = predict(asks, known, champions, at=now)
@@ -95,13 +109,14 @@ class Decider:
     def _alone(self, ask: Ask, champions: Champions, now: int) -> Scored:
         """What one recipient's data break must not reach the neighbours."""
         try:
-            (prediction,) = predict([ask], self._known([ask], now), champions, at=now)
+            (prediction,) = predict([ask], self.known([ask], now), champions, at=now)
             return Scored(prediction, champions)
         except Exception:  # as above
             LOG.exception("scoring a recipient failed; answering with priors")
             return self.prior([ask])[0]
 
-    def _known(self, asks: Sequence[Ask], now: int) -> Known:
+    def known(self, asks: Sequence[Ask], now: int) -> Known:
+        """What the store holds for the asks at a moment (microseconds)."""
         keys = [ask.recipient_key for ask in asks]
         items = list(dict.fromkeys(c.content_id for ask in asks for c in ask.candidates))
         items += [POOL] if items else []

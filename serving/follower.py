@@ -6,6 +6,7 @@ at the most and changes nothing when it fails: what is on disk goes on serving.
 
 import json
 import logging
+from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,7 @@ from urllib.request import urlopen
 
 from models.bundle import GOLDEN, GRAPH, MANIFEST, MAX_BYTES, REPORT
 from models.errors import ModelError
-from models.registry import ModelFolder
+from models.registry import ModelFolder, verified
 from models.specs import SPECS
 
 LOG: Final = logging.getLogger("opportune.follower")
@@ -25,11 +26,18 @@ _ALIAS: Final = "/api/2.0/mlflow/registered-models/alias"
 
 
 class Follower:
-    """Brings the champions that an MLflow server names into the folder."""
+    """Brings the champions that an MLflow server names into the folder.
 
-    def __init__(self, url: str, folder: ModelFolder) -> None:
+    Args:
+        verify: Raises what is wrong with a folder as a bundle of a name, before it is stored.
+    """
+
+    def __init__(
+        self, url: str, folder: ModelFolder, *, verify: Callable[[Path, str], None] = verified
+    ) -> None:
         self._url = url
         self._folder = folder
+        self._verify = verify
         self._refused: set[tuple[str, str]] = set()
         self.is_reachable = True
 
@@ -70,7 +78,7 @@ class Follower:
             for file in (MANIFEST, GRAPH, GOLDEN, REPORT):
                 query = urlencode({"path": f"bundle/{file}", "run_uuid": run_id})
                 (bundle / file).write_bytes(self._get(f"/get-artifact?{query}"))
-            self._folder.add(name, version, bundle)
+            self._folder.add(name, version, bundle, verify=self._verify)
 
     def _get(self, path: str) -> Any:
         # The scheme was checked when the settings were read.

@@ -1,16 +1,19 @@
 """Follows the champions on disk and swaps them warm: the one that serves is always whole.
 
 A pointer that is gone, a bundle that is damaged or of another spec, leave the last good model
-in place, and say why. Bundles are verified, loaded and asked once before they serve. The one that
-served before stays at hand, so that a rollback is a matter of the next look.
+in place, and say why. Bundles are tried in a process of their own, verified, loaded and asked once
+before they serve. The one that served before stays at hand, so that a rollback is a matter of the
+next look.
 """
 
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Final
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, Protocol
 
-from models.bundle import load_bundle
+from models.bundle import digest_of, load_bundle
 from models.errors import ModelError
 from models.registry import ModelFolder
 from models.specs import SPECS
@@ -20,12 +23,28 @@ LOG: Final = logging.getLogger("opportune.loader")
 LOOK_EVERY_S: Final = 0.25  # at the folder, so that a rollback or a switch is there in a second
 
 
+class Tries(Protocol):
+    """What knows of bundles that it is safe to load them; see `serving.trials`."""
+
+    def has_passed(self, folder: Path, name: str, digest: str) -> bool:
+        """Whether it is; False where that is not known yet.
+
+        Raises:
+            ModelError: It is not.
+        """
+
+    def settle(self) -> None:
+        """Wait until all is known that was asked."""
+
+
 class Loader:
     """Holds the champions; `current` is one reference, read once per call.
 
     Args:
         follow: Brings in what a registry says; it may take seconds.
         refused: Told of each bundle that is not taken, with the reason.
+        trials: Where new bundles are tried first; None to load them as they are.
+        rehearse: Lets a set of models answer before it serves; raises why it cannot.
     """
 
     def __init__(
@@ -34,15 +53,21 @@ class Loader:
         *,
         follow: Callable[[], None] = lambda: None,
         refused: Callable[[str, str], None] = lambda _name, _why: None,
+        trials: Tries | None = None,
+        rehearse: Callable[[Champions], None] = lambda _champions: None,
     ) -> None:
         self._folder = folder
         self._follow = follow
         self._refused = refused
+        self._trials = trials
+        self._rehearse = rehearse
         self._known_bad: dict[str, str] = {}
+        self._bad_shadows: dict[str, str] = {}
         self._at_hand: dict[str, list[Loaded]] = {}  # by model the last two, the newest last
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self.current = Champions()
+        self.shadows: Mapping[str, Loaded] = {}
 
     def look(self) -> bool:
         """Load what has changed in the folder; returns whether anything did."""
@@ -52,11 +77,31 @@ class Loader:
             model = self._champion(spec.name)
             if model is not None and spec.name not in off:
                 loaded[spec.name] = model
+        self.shadows = self._challengers()
         if loaded == self.current.by_name and off == self.current.off:
             return False
         self._announce(loaded, off)
         self.current = Champions(loaded, off)
         return True
+
+    def _challengers(self) -> dict[str, Loaded]:
+        found = {spec.name: self._challenger(spec.name) for spec in SPECS}
+        return {name: one for name, one in found.items() if one is not None}
+
+    def _challenger(self, name: str) -> Loaded | None:
+        """What scores beside the champion; none where it cannot be loaded."""
+        version, before = self._folder.shadow(name), self.shadows.get(name)
+        if not version or self._bad_shadows.get(name) == version:
+            return None
+        if before is not None and before.version == version:
+            return before
+        try:
+            return self._new(name, version)
+        except ModelError as error:
+            self._bad_shadows[name] = version
+            LOG.error("%s %s is no shadow: %s", name, version, error)  # noqa: TRY400
+            self._refused(name, str(error))
+            return None
 
     def _champion(self, name: str) -> Loaded | None:
         """What the folder names, else what was there: the last one that could be loaded."""
@@ -69,14 +114,33 @@ class Loader:
             return last
         model = next((one for one in at_hand if one.version == pointer.version), None)
         try:
-            folder = self._folder.folder(name, pointer.version)
-            model = model or Loaded(load_bundle(folder, name=name), pointer.version)
+            model = model or self._new(name, pointer.version)
         except ModelError as error:
             self._refuse(name, pointer.version, str(error))
+            return last
+        if model is None:
             return last
         self._known_bad.pop(name, None)
         self._at_hand[name] = [*at_hand[-1:], model]
         return model
+
+    def _new(self, name: str, version: str) -> Loaded | None:
+        """A bundle from disk; None while it is on trial."""
+        folder = self._folder.folder(name, version)
+        digest = digest_of(folder)
+        if self._trials is not None and not self._trials.has_passed(folder, name, digest):
+            return None
+        model = Loaded(load_bundle(folder, name=name, digest=digest), version)
+        self._warm(replace(self.current, by_name={**self.current.by_name, name: model}))
+        return model
+
+    def _warm(self, champions: Champions) -> None:
+        try:
+            self._rehearse(champions)
+        except ModelError:
+            raise
+        except Exception:  # a fault of the rehearsal must not keep a sound model from serving
+            LOG.exception("the rehearsal failed; the models serve without one")
 
     def previous(self, name: str) -> str:
         """The version that was champion before the one that serves, `none` without one."""
@@ -92,6 +156,10 @@ class Loader:
         """
         self._bring_in()
         self._look_again()
+        if self._trials is not None:
+            self._trials.settle()
+            self._look_again()
+        self._warm(self.current)  # all together, or none where there are none
         for name, work, wait_s in (
             ("opportune-follower", self._bring_in, every_s),
             ("opportune-loader", self._look_again, min(every_s, LOOK_EVERY_S)),

@@ -144,6 +144,12 @@ class ServingSettings(DataSettings):
     holdout_salt: str = Field(
         "", description="Who is held out; another text draws other people. At most 64 bytes count."
     )
+    shadow_share: float = Field(
+        0.1,
+        description="Share of recipients whom a shadow scores too, the same ones each time.",
+        ge=0,
+        le=1,
+    )
     metrics_open: bool = Field(
         default=True,
         description="Whether /metrics needs no API key; else one with the scope `admin`.",

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from features.errors import StateUnreadableError, StoreUnavailableError
@@ -32,6 +33,7 @@ from serving.http.metrics import Metrics
 from serving.http.pages import Pages, is_page, pages_router
 from serving.http.patience import Patience
 from serving.http.problems import ProblemError, response_of
+from serving.http.rehearsal import Rehearsal, open_stores, walk
 from serving.http.render import render_router
 from serving.http.routes import Parts, router_of
 from serving.http.schemas import BatchRequest, EventsRequest, ScoreRequest
@@ -42,6 +44,8 @@ from serving.keys import KeyFile
 from serving.loader import LOG, Loader
 from serving.policy import Policy
 from serving.settings import ServingSettings
+from serving.shadow import Shadow
+from serving.trials import Trials
 from serving.webhooks import Certificates, Webhooks
 
 
@@ -53,25 +57,20 @@ def create_app(
     Args:
         is_worker: It is one of several processes, whose metrics are told together.
     """
-    folder = ModelFolder(settings.models_dir)
     metrics = Metrics(is_shared=is_worker)
-    follow = Follower(settings.mlflow_url, folder) if settings.mlflow_url else lambda: None
-    loader = Loader(folder, follow=follow, refused=metrics.count_refused)
+    loader = _loader(settings, metrics, clock)
     log = EventLog(settings.events_dir)
     store = open_store(settings.online_address)
     reader = open_reader(settings.online_address)
     folding = Folding(Stream(log, store), address=settings.online_address)
     states = GuardedStore(reader, opened=lambda: metrics.count_opened(STORE))
-    decisions = None
-    if settings.decision_log:
-        decisions = DecisionLog(settings.decisions_dir, lost=metrics.count_lost)
-    keeper = None
-    if settings.sticky_days:
-        keeper = Keeper(settings.kept_address, days=settings.sticky_days)
-    writers = [writer for writer in (decisions, keeper) if writer is not None]
+    decisions, keeper = _writers(settings, metrics)
     drain = Drain(settings.drain_s)
+    decider = Decider(states, loader)
+    share, salt = settings.shadow_share, settings.holdout_salt
+    shadow = Shadow(decider, loader, metrics, share=share, salt=salt)
     parts = Parts(
-        decider=Decider(states, loader),
+        decider=decider,
         loader=loader,
         log=log,
         folding=folding,
@@ -82,7 +81,10 @@ def create_app(
         store=states,
         decisions=decisions,
         drain=drain,
+        shadow=shadow,
     )
+
+    beside = [one for one in (decisions, keeper, shadow) if one is not None]
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -91,17 +93,20 @@ def create_app(
         except (StoreUnavailableError, StateUnreadableError) as error:
             LOG.warning("%s; answering with what is online", error)
         loader.start(every_s=settings.poll_s)
+        open_stores(parts.decider, parts.chooser, now=clock())
+        await run_in_threadpool(open_stores, parts.decider, parts.chooser, now=clock())
+        await walk(app)
         # What is there by now stays: without this the collector walks through it again and again,
         # a quarter of the time that taking events in costs.
-        for writer in writers:
-            writer.start()
+        for one in beside:
+            one.start()
         gc.collect()
         gc.freeze()
         with drain.on_sigterm():
             yield
         gc.unfreeze()
-        for writer in writers:
-            writer.stop()
+        for one in beside:
+            one.stop()
         folding.stop()
         loader.stop()
         log.close()
@@ -133,6 +138,29 @@ def create_app(
     app.add_middleware(Limits, max_bytes=settings.max_body_bytes, metrics=metrics)
     app.add_middleware(Envelope, drain=drain)  # the last one added is the outermost
     return app
+
+
+def _loader(settings: ServingSettings, metrics: Metrics, clock: Clock) -> Loader:
+    folder, trials = ModelFolder(settings.models_dir), Trials(settings.models_dir)
+    url = settings.mlflow_url
+    return Loader(
+        folder,
+        follow=Follower(url, folder, verify=trials) if url else lambda: None,
+        refused=metrics.count_refused,
+        trials=trials,
+        rehearse=Rehearsal(_policy(settings), clock),
+    )
+
+
+def _writers(
+    settings: ServingSettings, metrics: Metrics
+) -> tuple[DecisionLog | None, Keeper | None]:
+    decisions = keeper = None
+    if settings.decision_log:
+        decisions = DecisionLog(settings.decisions_dir, lost=metrics.count_lost)
+    if settings.sticky_days:
+        keeper = Keeper(settings.kept_address, days=settings.sticky_days)
+    return decisions, keeper
 
 
 def _policy(settings: ServingSettings) -> Policy:

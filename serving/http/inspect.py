@@ -1,6 +1,7 @@
 """Looking at one recipient and at the models: what is known, not what to do."""
 
 import math
+from dataclasses import asdict
 from typing import Final
 
 from fastapi import APIRouter, Response
@@ -18,6 +19,7 @@ from serving.http.inspect_schemas import (
     ModelOut,
     ModelsAnswer,
     RecipientAnswer,
+    ShadowOut,
 )
 from serving.http.looks import Look, look_at, utc
 from serving.http.routes import Parts
@@ -103,6 +105,7 @@ def _models(parts: Parts) -> ModelsAnswer:
     for spec in SPECS:
         loaded = champions.by_name.get(spec.name)
         manifest = loaded.bundle.manifest if loaded else None
+        shadow, told = parts.shadow.told(spec.name)
         found.append(
             ModelOut(
                 name=spec.name,
@@ -113,6 +116,7 @@ def _models(parts: Parts) -> ModelsAnswer:
                 label=manifest.label if manifest else "",
                 fingerprint=manifest.fingerprint if manifest else "",
                 basis=manifest.basis if manifest else "prior",
+                shadow=ShadowOut(version=shadow, **asdict(told)),
             )
         )
     return ModelsAnswer(models=found)

@@ -50,6 +50,23 @@ class RecipientAnswer(Strict):
     models: ModelsOut
 
 
+class ShadowOut(Strict):
+    """A challenger beside the champion, as the process that answers has it; zeros before rows."""
+
+    version: str = Field(description="The challenger's; `none` without one.")
+    n: int = Field(description="Recipients compared.")
+    mean: float = Field(description="Of the absolute difference of p_churn, or the best p.")
+    most: float = Field(description="The largest absolute difference.")
+    low: float = Field(description="5th percentile of challenger less champion.")
+    middle: float = Field(description="Its median.")
+    high: float = Field(description="Its 95th percentile.")
+    rank_correlation: float = Field(description="Spearman's, over the newest 2,000.")
+    otherwise: float = Field(
+        description="Share whose best hour, churn band or first item would differ."
+    )
+    latency_ratio: float = Field(description="Time of scoring, challenger to champion.")
+
+
 class ModelOut(Strict):
     """A model and the version of it that serves; `none` and empty texts without one."""
 
@@ -61,6 +78,7 @@ class ModelOut(Strict):
     label: str
     fingerprint: str = Field(description="Of the rows it was trained on.")
     basis: str = Field(description="What its numbers were learnt from.")
+    shadow: ShadowOut
 
 
 class ModelsAnswer(Strict):

@@ -56,6 +56,12 @@ class Metrics:
             ["model"],
             registry=self._registry,
         )
+        self._shadow = Counter(
+            "opportune_shadow_recipients",
+            "Recipients scored by a shadow too, by what came of it.",
+            ["model", "outcome"],
+            registry=self._registry,
+        )
         self._late = Counter(
             "opportune_late_answers",
             "Scoring calls answered after their deadline.",
@@ -102,6 +108,10 @@ class Metrics:
     def count_event(self, outcome: str, n: int = 1) -> None:
         """Count events: accepted, duplicate or the reason of a rejection."""
         self._events.labels(outcome).inc(n)
+
+    def count_shadow(self, model: str, outcome: str, n: int) -> None:
+        """Count recipients of a shadow: compared, otherwise, lost or failed."""
+        self._shadow.labels(model, outcome).inc(n)
 
     def count_late(self) -> None:
         """Count a scoring call that was answered after its deadline."""

@@ -54,6 +54,7 @@ from serving.http.schemas import (
 )
 from serving.kept import Kept
 from serving.loader import Loader
+from serving.shadow import Shadow
 from serving.throttle import Throttle
 
 LOG: Final = logging.getLogger("opportune.http")
@@ -76,6 +77,7 @@ class Parts:
     store: GuardedStore
     decisions: DecisionLog | None
     drain: Drain
+    shadow: Shadow
     batches: Room = field(default_factory=lambda: Room(BATCHES))
     intakes: Room = field(default_factory=lambda: Room(INTAKES))
     looks: Room = field(default_factory=lambda: Room(LOOKS))
@@ -157,7 +159,10 @@ def answers(
     kept = parts.chooser.recalled(asks, now=now)
     made = parts.chooser.shared(asks, scored, kept, now=now, throttle=throttle)
     told = zip(asks, scored, kept, made, strict=True)
-    return [_answer(parts, ask, one, now, before, shared) for ask, one, before, shared in told]
+    answered = [_answer(parts, ask, one, now, before, shared) for ask, one, before, shared in told]
+    if why is Why.NONE:
+        parts.shadow.offer(asks, now=now)
+    return answered
 
 
 def _answer(

@@ -5,16 +5,12 @@ what is not complete. Late calls are counted by the service itself, from the arr
 bytes; the sender's own bound is wide, since it shares the machine with all the others.
 """
 
-import http.client
-import re
 import resource
 import signal
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import orjson
 import psutil
@@ -25,10 +21,19 @@ from features import decisions
 from models.registry import ModelFolder
 from pipelines.processes import free_port
 from serving.http.rooms import INTAKES
+from tests.serving.asking import (
+    LATE_ANSWERS,
+    asked,
+    bodies_of,
+    kept_from_the_cpu_s,
+    metric,
+    reason,
+    score,
+    until,
+)
 from tests.serving.load import Sender
 
 PER_S = 200
-LATE_ANSWERS = "opportune_late_answers_total"
 LATE = 0.001  # of all calls may be
 DEADLINE_MS = 300  # twice the usual: other tests run beside
 # A whole log is folded by another process meanwhile, on the two cores that all share here.
@@ -38,53 +43,6 @@ LATE_WHILE_REBUILT = 0.02
 @pytest.fixture
 def copied(small_world, tmp_path):
     return small_world.copy(tmp_path / "var")
-
-
-def bodies_of(world):
-    return [
-        {"recipient_key": key, "send_id": "s", "candidates": world.candidates[:3]}
-        for key in world.people[:100]
-    ]
-
-
-def asked(service, path, body=None):
-    """Status and text, at little cost: the machine is busy enough."""
-    place = urlsplit(service.url)
-    with closing(http.client.HTTPConnection(place.hostname, place.port, timeout=30)) as line:
-        raw = None if body is None else orjson.dumps(body)
-        line.request("GET" if raw is None else "POST", path, raw)
-        answer = line.getresponse()
-        return answer.status, answer.read()
-
-
-def until(is_so, *, seconds=20.0):
-    """Ask ten times a second until it is so."""
-    ends = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < ends, "it did not become true in time"
-        time.sleep(0.1)
-
-
-def metric(service, name):
-    page = asked(service, "/metrics")[1].decode()
-    found = re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", page, re.MULTILINE)
-    return sum(map(float, found))
-
-
-def score(service, key):
-    status, text = asked(service, "/v1/score", {"recipient_key": key})
-    assert status == 200
-    return orjson.loads(text)
-
-
-def reason(service, world):
-    return score(service, world.people[0])["fallback"]["reason"]
-
-
-def kept_from_the_cpu_s(service):
-    """How long the event loop's thread was ready to run and the machine ran others."""
-    file = Path(f"/proc/{service.child.pid}/schedstat")
-    return int(file.read_text().split()[1]) / 1e9
 
 
 @pytest.fixture

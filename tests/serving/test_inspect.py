@@ -116,6 +116,7 @@ def test_the_models_are_told_as_their_manifests_say(small_world, world):
         manifest = orjson.loads((folder / "manifest.json").read_bytes())
         assert one == {
             "name": spec.name, "version": served[spec.name], "previous": "none",
+            "shadow": one["shadow"],
             **{k: manifest[k] for k in ("spec_digest", "as_of", "label", "fingerprint", "basis")},
         }  # fmt: skip
 

@@ -159,8 +159,8 @@ def _facts(spine: pl.DataFrame, data: Labelled, fitted: Fitted, horizon: float) 
         "snapshots": f"{len(moments)} from {shown_day(moments[0])} to {shown_day(moments[-1])}",
         "training rows": f"{len(earlier)}, {earlier.mean():.1%} silent",
         "trees": str(fitted.model.booster.num_trees()),
-        "calibration, measured": f"{fitted.measured.meaning}, on {data.is_recent.sum()} newest rows of "
-        "recipients held out",
+        "calibration, measured": f"{fitted.measured.meaning}, on {data.is_recent.sum()} newest "
+        "rows of recipients held out",
         "calibration, exported": f"{fitted.model.platt.meaning}, on those and the test's",
         "without the newest calibration": f"log loss {log_loss(y, fitted.p_before):.4f}, "
         f"ECE {ece(y, fitted.p_before):.4f}",

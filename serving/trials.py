@@ -1,0 +1,106 @@
+"""Which bundles have passed their trial, remembered beside them for every process and restart.
+
+    <models_dir>/.passed/<onnxruntime-1.31.1>/<digest>    an empty note for each that has
+
+Another onnxruntime is another judge: its notes are its own. A note says no more than that the
+child lived; who loads the bundle still checks its hashes and golden rows.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from features.turns import Turns
+from models.bundle import digest_of
+from models.errors import ModelError
+from models.runtime import RUNTIME
+from serving.trial import trial
+
+LOG: Final = logging.getLogger("opportune.trials")
+FOLDER: Final = ".passed"
+# Of several processes that follow one folder one holds the trial, and the others find its note.
+PATIENCE_S: Final = 3.0
+
+
+class Trials:
+    """Trials held in the background, so that nobody who looks at a folder waits for one.
+
+    Args:
+        models_dir: Where the notes lie; without the right to write there each process holds its
+            own trials, once for each bundle.
+        judge: Tries a folder as the bundle with a name and a digest; raises what is wrong.
+    """
+
+    def __init__(
+        self, models_dir: Path, *, judge: Callable[[Path, str, str], None] = trial
+    ) -> None:
+        self._notes = models_dir / FOLDER / RUNTIME
+        self._judge = judge
+        self._passed: set[str] = set()
+        self._failed: dict[str, ModelError] = {}
+        self._held: dict[str, threading.Thread] = {}
+
+    def has_passed(self, folder: Path, name: str, digest: str) -> bool:
+        """Whether a bundle has passed; False while it is on trial, which begins with this call.
+
+        Raises:
+            ModelError: It has failed; asked once more, it is tried once more.
+        """
+        if self._is_noted(digest):
+            return True
+        if digest in self._failed:
+            raise self._failed.pop(digest)
+        if digest not in self._held:
+            thread = threading.Thread(
+                target=self._hold, args=(folder, name, digest), name="opportune-trial", daemon=True
+            )
+            self._held[digest] = thread
+            thread.start()
+        return False
+
+    def settle(self) -> None:
+        """Wait until no bundle is on trial."""
+        for thread in list(self._held.values()):
+            thread.join()
+
+    def __call__(self, folder: Path, name: str) -> None:
+        """Try a bundle here and now, if it has not passed.
+
+        Raises:
+            ModelError: It is refused.
+        """
+        self._try(folder, name, digest_of(folder))
+
+    def _hold(self, folder: Path, name: str, digest: str) -> None:
+        try:
+            self._try(folder, name, digest)
+        except ModelError as error:
+            self._failed[digest] = error
+        except Exception:  # whoever looks next begins anew
+            LOG.exception("the trial of %s failed", folder)
+        finally:
+            del self._held[digest]
+
+    def _try(self, folder: Path, name: str, digest: str) -> None:
+        with suppress(OSError):
+            self._notes.mkdir(parents=True, exist_ok=True)
+        turn = self._notes / f"{digest}.turn"
+        try:
+            with Turns(turn, patience_s=PATIENCE_S).taken():
+                if not self._is_noted(digest):
+                    self._judge(folder, name, digest)
+                    self._note(digest)
+        finally:
+            with suppress(OSError):
+                turn.unlink()
+
+    def _is_noted(self, digest: str) -> bool:
+        return digest in self._passed or (self._notes / digest).is_file()
+
+    def _note(self, digest: str) -> None:
+        self._passed.add(digest)
+        with suppress(OSError):
+            (self._notes / digest).touch()
