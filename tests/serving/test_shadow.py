@@ -29,6 +29,7 @@ from serving.shadow import ROOM, Shadow
 from tests.serving.conftest import starting
 
 N = 40
+NOISE = 5e-7  # of float32 graphs asked for ten rows or for all
 MODEL = "churn"
 
 
@@ -115,14 +116,14 @@ def test_the_figures_are_those_of_both_graphs_and_the_answers_stay(
     ours, theirs = directly(copied, folder, "1"), directly(copied, folder, "2")
     apart = theirs - ours
     assert other["n"] == N
-    assert other["mean"] == pytest.approx(np.abs(apart).mean(), rel=1e-6)
-    assert other["most"] == pytest.approx(np.abs(apart).max(), rel=1e-6)
+    assert other["mean"] == pytest.approx(np.abs(apart).mean(), abs=NOISE)
+    assert other["most"] == pytest.approx(np.abs(apart).max(), abs=NOISE)
     assert other["most"] > 1e-4
     quantiles = [other[k] for k in ("low", "middle", "high")]
-    assert quantiles == pytest.approx(np.quantile(apart, (0.05, 0.5, 0.95)), rel=1e-6, abs=1e-12)
+    assert quantiles == pytest.approx(np.quantile(apart, (0.05, 0.5, 0.95)), abs=NOISE)
     ranks = [np.argsort(np.argsort(column)) for column in (ours, theirs)]
     if len(set(ours)) == len(set(theirs)) == N:
-        assert other["rank_correlation"] == pytest.approx(np.corrcoef(ranks)[0, 1])
+        assert other["rank_correlation"] == pytest.approx(np.corrcoef(ranks)[0, 1], abs=1e-3)
     otherwise = [band(a, "") != band(b, "") for a, b in zip(ours, theirs, strict=True)]
     assert other["otherwise"] == pytest.approx(np.mean(otherwise))
     assert other["latency_ratio"] > 0.1
