@@ -106,6 +106,11 @@ class ServingSettings(DataSettings):
     max_body_bytes: int = Field(
         4 * 1024 * 1024, description="A larger request body is refused with 413.", gt=0
     )
+    max_stream_bytes: int = Field(
+        256 * 1024 * 1024,
+        description="The same for recipients that are asked for line by line.",
+        gt=0,
+    )
     deadline_ms: float = Field(
         150.0,
         description="Milliseconds within which a score is answered, by the priors if need be; a "

@@ -25,6 +25,7 @@ from serving.folding import Folding
 from serving.follower import Follower
 from serving.guard import STORE, GuardedStore
 from serving.http.access import Access, describe_access, route_class
+from serving.http.batches import batch_router
 from serving.http.drain import Drain
 from serving.http.envelope import Envelope
 from serving.http.inspect import inspect_router
@@ -127,7 +128,7 @@ def create_app(
         link_secret=settings.render_secret.get_secret_value() if settings.render_secret else "",
     )
     guarded = route_class(access)
-    for router in (router_of, render_router, inspect_router):
+    for router in (router_of, batch_router, render_router, inspect_router):
         app.include_router(router(parts, guarded))
     pages = Pages()
     app.include_router(pages_router(parts, pages, guarded))
@@ -135,7 +136,12 @@ def create_app(
     app.include_router(webhook_router(webhooks, folding, metrics, clock, guarded, parts.intakes))
     _answer_mistakes(app, pages)
     _describe(app, access)
-    app.add_middleware(Limits, max_bytes=settings.max_body_bytes, metrics=metrics)
+    app.add_middleware(
+        Limits,
+        max_bytes=settings.max_body_bytes,
+        max_stream_bytes=settings.max_stream_bytes,
+        metrics=metrics,
+    )
     app.add_middleware(Envelope, drain=drain)  # the last one added is the outermost
     return app
 

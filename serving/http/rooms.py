@@ -4,7 +4,8 @@ The event loop shares the interpreter with these threads, and every one of them 
 slower. Who is refused here can be answered at once, by the priors or with 503.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Final, ParamSpec, TypeVar
 
@@ -14,6 +15,7 @@ from serving.http.problems import ProblemError
 
 BATCHES: Final = 2  # more at once would only take from each other
 INTAKES: Final = 16  # of events and webhooks: they wait for the disk, not for the interpreter
+STREAMS: Final = 1  # of recipients line by line; it may last for minutes
 LOOKS: Final = 8  # at recipients and models
 RETRY_AFTER_S: Final = "5"
 _P = ParamSpec("_P")
@@ -31,11 +33,12 @@ class Room:
         """Whether the next call finds room."""
         return self._n_free > 0
 
-    async def run(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Do the work in a thread.
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Take up room for one call.
 
         Raises:
-            ProblemError: 503 where there is no room.
+            ProblemError: 503 where there is none.
         """
         if not self.is_free:
             raise ProblemError(
@@ -45,6 +48,15 @@ class Room:
             )
         self._n_free -= 1
         try:
-            return await run_in_threadpool(work, *args, **kwargs)
+            yield
         finally:
             self._n_free += 1
+
+    async def run(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Do the work in a thread.
+
+        Raises:
+            ProblemError: 503 where there is no room.
+        """
+        with self.held():
+            return await run_in_threadpool(work, *args, **kwargs)

@@ -9,13 +9,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ValidationError
-from starlette.concurrency import run_in_threadpool
+from pydantic import BaseModel
 
 from features.errors import EventRejectedError, StateUnreadableError, StoreUnavailableError
 from features.events.intake import Intake
@@ -32,19 +31,16 @@ from serving.fallback import FallbackReason as Why
 from serving.folding import Folding
 from serving.guard import STORE, GuardedStore
 from serving.http.answers import Answer, answer_of, ask_of, models_of, record_of
+from serving.http.bodies import body_of, parsed
 from serving.http.drain import Drain
 from serving.http.metrics import Metrics
 from serving.http.patience import Patience
-from serving.http.problems import MADE_UP, ProblemError, mistakes
-from serving.http.rooms import BATCHES, INTAKES, LOOKS, RETRY_AFTER_S, Room
-from serving.http.rule_schemas import throttle_of
+from serving.http.problems import MADE_UP, ProblemError
+from serving.http.rooms import BATCHES, INTAKES, LOOKS, RETRY_AFTER_S, STREAMS, Room
 from serving.http.schemas import (
-    BatchAnswer,
-    BatchRequest,
     EventRefused,
     EventsAnswer,
     EventsRequest,
-    ItemRefused,
     ModelsOut,
     Problem,
     ReadyAnswer,
@@ -59,7 +55,6 @@ from serving.throttle import Throttle
 
 LOG: Final = logging.getLogger("opportune.http")
 _NAME: Final = re.compile(r"[a-z_]+(\.[a-z_]+)?", re.ASCII)  # a caller may put anything into a name
-_Body = TypeVar("_Body", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +76,7 @@ class Parts:
     batches: Room = field(default_factory=lambda: Room(BATCHES))
     intakes: Room = field(default_factory=lambda: Room(INTAKES))
     looks: Room = field(default_factory=lambda: Room(LOOKS))
+    streams: Room = field(default_factory=lambda: Room(STREAMS))
 
 
 def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
@@ -90,34 +86,23 @@ def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
         responses={code: {"model": Problem} for code in (400, 401, 403, 413, 429, 503)},
     )
 
-    @router.post("/v1/score", response_model=ScoreAnswer, openapi_extra=_body(ScoreRequest))
+    @router.post("/v1/score", response_model=ScoreAnswer, openapi_extra=body_of(ScoreRequest))
     async def score(request: Request) -> Response:
         """When to send, whether to hold back and what to put in, for one recipient."""
-        ask = ask_of(_parsed(ScoreRequest, await request.body()))
+        ask = ask_of(parsed(ScoreRequest, await request.body()))
         deadline = parts.patience.deadline(request)
         why = parts.patience.why_not(request, deadline)
         (answer,) = answers(parts, [ask], deadline, why)
         return Response(orjson.dumps(answer), media_type="application/json")
 
-    @router.post("/v1/score:batch", response_model=BatchAnswer, openapi_extra=_body(BatchRequest))
-    async def score_batch(request: Request) -> Response:
-        """The same for up to 1,000 recipients, in order; a bad item leaves the others alone."""
-        body = _parsed(BatchRequest, await request.body())
-        deadline = parts.patience.deadline(request, n_items=len(body.requests))
-        why = parts.patience.why_not(request, deadline, has_room=parts.batches.is_free)
-        # Priors are little work: beyond the room for batches they have threads of their own.
-        run = parts.batches.run if why is Why.NONE else run_in_threadpool
-        answer = await run(_score_batch, parts, body, deadline, why)
-        return Response(answer, media_type="application/json")
-
     @router.post(
         "/v1/events",
         response_model=EventsAnswer,
-        openapi_extra=_body(EventsRequest),
+        openapi_extra=body_of(EventsRequest),
     )
     async def add_events(request: Request) -> Response:
         """Store events durably and fold them into the next score; repeat a call at will."""
-        body = _parsed(EventsRequest, await request.body())
+        body = parsed(EventsRequest, await request.body())
         return _json(await parts.intakes.run(_add_events, parts, body.events))
 
     @router.get("/healthz")
@@ -186,26 +171,6 @@ def _answer(
     return answer
 
 
-def _score_batch(parts: Parts, body: BatchRequest, deadline: Deadline, why: Why) -> bytes:
-    """A `BatchAnswer`, written item by item: in one piece it would keep everybody waiting."""
-    results: list[bytes] = []
-    asks = []
-    places = []
-    for index, item in enumerate(body.requests):
-        try:
-            asks.append(ask_of(ScoreRequest.model_validate(item)))
-            places.append(index)
-            results.append(b"")
-        except ValidationError as error:
-            refused = ItemRefused(index=index, errors=mistakes(error))
-            results.append(refused.model_dump_json().encode())
-    throttle = None if body.throttle is None else throttle_of(body.throttle)
-    scored = answers(parts, asks, deadline, why, throttle)
-    for place, answer in zip(places, scored, strict=True):
-        results[place] = orjson.dumps(answer)
-    return b'{"results":[' + b",".join(results) + b"]}"
-
-
 def _add_events(parts: Parts, items: list[Any]) -> EventsAnswer:
     now = parts.clock()
     events: list[Event] = []
@@ -248,25 +213,5 @@ def _refused(index: int, item: Any, error: EventRejectedError) -> EventRefused:
     )
 
 
-def _parsed(model: type[_Body], body: bytes) -> _Body:
-    """A body as its model; NaN, lone surrogates, bad UTF-8 and deep nesting end here."""
-    try:
-        return model.model_validate(orjson.loads(body))
-    except orjson.JSONDecodeError as error:
-        detail = f"the body is not JSON: {error.msg} at character {error.pos}"
-        raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from error
-    except ValidationError as error:
-        detail = "the body does not fit; see errors and /openapi.json"
-        raise ProblemError(HTTPStatus.BAD_REQUEST, detail, errors=mistakes(error)) from error
-
-
 def _json(answer: BaseModel, *, status: HTTPStatus = HTTPStatus.OK) -> Response:
     return Response(answer.model_dump_json(), status.value, media_type="application/json")
-
-
-def _body(model: type[BaseModel]) -> dict[str, Any]:
-    """A route's request body for the OpenAPI document; it is read by `_parsed`."""
-    reference = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}
-    }

@@ -1,0 +1,166 @@
+"""Many recipients in one call: up to a thousand in one body, any number line by line.
+
+What is asked line by line is taken in whole before the first answer: most clients read nothing
+until they have sent everything, and both sides would wait for each other. It lies in memory, or
+on disk where it is large.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack
+from http import HTTPStatus
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, Final, NamedTuple
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
+
+from serving.deadline import NEVER, Deadline
+from serving.fallback import FallbackReason as Why
+from serving.http.access import is_rate_limited
+from serving.http.answers import ask_of
+from serving.http.bodies import JSON, body_of, parsed
+from serving.http.limits import NDJSON, is_ndjson
+from serving.http.problems import ProblemError, mistakes
+from serving.http.rooms import RETRY_AFTER_S
+from serving.http.routes import Parts, answers
+from serving.http.rule_schemas import throttle_of
+from serving.http.schemas import BatchAnswer, BatchRequest, ItemRefused, Problem, ScoreRequest
+from serving.throttle import Throttle
+
+AT_ONCE: Final = 200  # lines that are scored together; other calls come in between
+MOST_OF_A_LINE: Final = 262_144  # bytes
+IN_MEMORY: Final = 4_194_304  # bytes of a call; what is beyond lies on disk
+
+_LINES: Final = {
+    "schema": {"type": "string", "description": "A body of /v1/score in each line."},
+    "example": '{"recipient_key": "r_1"}\n{"recipient_key": "r_2"}\n',
+}
+
+
+def batch_router(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
+    """The route over one set of parts."""
+    router = APIRouter(
+        route_class=guarded,
+        responses={code: {"model": Problem} for code in (400, 401, 403, 413, 429, 503)},
+    )
+
+    @router.post(
+        "/v1/score:batch",
+        response_model=BatchAnswer,
+        openapi_extra=body_of(BatchRequest, **{NDJSON: _LINES}),
+    )
+    async def score_batch(request: Request) -> Response:
+        """The same for up to 1,000 recipients, in order; a bad item leaves the others alone.
+
+        As `application/x-ndjson`, a body of /v1/score in each line, any number of recipients: a
+        line of the answer for each line that is not blank, in order, without a deadline.
+        """
+        if is_ndjson(request.headers.get("content-type", "")):
+            return await _streamed(parts, request)
+        body = parsed(BatchRequest, await request.body())
+        deadline = parts.patience.deadline(request, n_items=len(body.requests))
+        why = parts.patience.why_not(request, deadline, has_room=parts.batches.is_free)
+        # Priors are little work: beyond the room for batches they have threads of their own.
+        run = parts.batches.run if why is Why.NONE else run_in_threadpool
+        return Response(await run(_batch, parts, body, deadline, why), media_type=JSON)
+
+    return router
+
+
+def _batch(parts: Parts, body: BatchRequest, deadline: Deadline, why: Why) -> bytes:
+    """A `BatchAnswer`, written item by item: in one piece it would keep everybody waiting."""
+    throttle = None if body.throttle is None else throttle_of(body.throttle)
+    terms = _Terms(deadline, why, throttle)
+    results = _results(parts, body.requests, ScoreRequest.model_validate, terms)
+    return b'{"results":[' + b",".join(results) + b"]}"
+
+
+class _Terms(NamedTuple):
+    """What a whole call is answered by."""
+
+    deadline: Deadline = NEVER
+    why: Why = Why.NONE
+    throttle: Throttle | None = None
+
+
+def _results(
+    parts: Parts,
+    items: Sequence[Any],
+    read: Callable[[Any], ScoreRequest],
+    terms: _Terms,
+    *,
+    first: int = 0,
+) -> list[bytes]:
+    """An answer or a refusal for each item, in order.
+
+    Args:
+        first: The index of the first one.
+    """
+    results: list[bytes] = []
+    asks, places = [], []
+    for place, item in enumerate(items):
+        try:
+            asks.append(ask_of(read(item)))
+            places.append(place)
+            results.append(b"")
+        except ValidationError as error:
+            refused = ItemRefused(index=first + place, errors=mistakes(error))
+            results.append(refused.model_dump_json().encode())
+    for place, answer in zip(places, answers(parts, asks, *terms), strict=True):
+        results[place] = orjson.dumps(answer)
+    return results
+
+
+class _Streamed(StreamingResponse):
+    """An answer that lets go of what it holds when it is over, begun or not."""
+
+    def __init__(self, lines: AsyncIterator[bytes], held: ExitStack) -> None:
+        super().__init__(lines, media_type=NDJSON)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await super().__call__(scope, receive, send)
+
+
+async def _streamed(parts: Parts, request: Request) -> Response:
+    if is_rate_limited(request):  # nobody renders a mail by this
+        raise ProblemError(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "the key's calls of this minute are used up; try again later",
+            headers={"retry-after": RETRY_AFTER_S},
+        )
+    with ExitStack() as held:
+        held.enter_context(parts.streams.held())
+        asked: IO[bytes] = held.enter_context(SpooledTemporaryFile(IN_MEMORY))
+        async for chunk in request.stream():
+            await run_in_threadpool(asked.write, chunk)
+        asked.seek(0)
+        return _Streamed(_lines(parts, asked), held.pop_all())
+
+
+async def _lines(parts: Parts, asked: IO[bytes]) -> AsyncIterator[bytes]:
+    first = 0
+    while some := await run_in_threadpool(_next, asked):
+        results = await run_in_threadpool(
+            _results, parts, some, ScoreRequest.model_validate_json, _Terms(), first=first
+        )
+        yield b"".join(result + b"\n" for result in results)
+        first += len(some)
+
+
+def _next(asked: IO[bytes]) -> list[bytes]:
+    """The next lines that are not blank; of one too long what no reader takes for JSON."""
+    found: list[bytes] = []
+    while len(found) < AT_ONCE and (line := asked.readline(MOST_OF_A_LINE)):
+        is_cut = not line.endswith(b"\n") and len(line) == MOST_OF_A_LINE
+        while is_cut and (more := asked.readline(MOST_OF_A_LINE)):
+            is_cut = not more.endswith(b"\n")
+        if line.strip():
+            found.append(line)
+    return found

@@ -1,0 +1,38 @@
+"""Bodies of requests: read as their models, and told in the OpenAPI document."""
+
+from http import HTTPStatus
+from typing import Any, Final, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from serving.http.problems import ProblemError, mistakes
+
+JSON: Final = "application/json"
+_Body = TypeVar("_Body", bound=BaseModel)
+
+
+def parsed(model: type[_Body], body: bytes) -> _Body:
+    """A body as its model; NaN, lone surrogates, bad UTF-8 and deep nesting end here.
+
+    Raises:
+        ProblemError: 400, with what is wrong.
+    """
+    try:
+        return model.model_validate(orjson.loads(body))
+    except orjson.JSONDecodeError as error:
+        detail = f"the body is not JSON: {error.msg} at character {error.pos}"
+        raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from error
+    except ValidationError as error:
+        detail = "the body does not fit; see errors and /openapi.json"
+        raise ProblemError(HTTPStatus.BAD_REQUEST, detail, errors=mistakes(error)) from error
+
+
+def body_of(model: type[BaseModel], **more: Any) -> dict[str, Any]:
+    """A route's request body for the OpenAPI document, whose bytes the route reads itself.
+
+    Args:
+        more: Other content by media type.
+    """
+    schema = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
+    return {"requestBody": {"required": True, "content": {JSON: schema, **more}}}
