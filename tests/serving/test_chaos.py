@@ -8,9 +8,11 @@ bytes; the sender's own bound is wide, since it shares the machine with all the 
 import resource
 import signal
 import sqlite3
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from datetime import datetime
 
 import orjson
 import psutil
@@ -55,10 +57,9 @@ def redis_of_ours(tmp_path):
 
 @pytest.fixture
 def start(start_process, copied):
-    def started(**environment):
-        service = start_process(
-            copied.data_dir, **{"OPPORTUNE_DEADLINE_MS": str(DEADLINE_MS), **environment}
-        )
+    def started(**more):
+        told = {"OPPORTUNE_DEADLINE_MS": str(DEADLINE_MS), **more}
+        service = start_process(copied.data_dir, **told)
         for _ in range(20):
             service.score(copied.people[0], candidates=copied.candidates[:3])
         return service
@@ -180,3 +181,54 @@ def test_a_log_of_events_that_another_writer_holds(start, copied):
             other.execute("ROLLBACK")
         assert {post.result() for post in posts} == {200}
         until(lambda: score(service, "r0")["evidence_n"] == 1)
+
+
+STEPPED = """
+import sys
+from pathlib import Path
+from serving.clock import system_clock
+from serving.http.run import serve
+from serving.settings import ServingSettings
+
+step = Path(sys.argv[1])
+serve(ServingSettings(), clock=lambda: system_clock() + int(step.read_text()))
+"""
+
+
+def test_a_clock_that_is_set_an_hour_on_and_back(start, copied, tmp_path):
+    file = tmp_path / "step"
+
+    def step(hours):
+        (tmp_path / "new").write_text(str(hours * 3_600_000_000))
+        (tmp_path / "new").replace(file)
+
+    def rendered():
+        body = {"recipient_key": copied.people[0], "send_id": "s", "candidates": items}
+        answers = []
+
+        def is_scored():
+            answers.append(orjson.loads(asked(service, "/v1/score", body)[1]))
+            return answers[-1]["fallback"]["reason"] == "none"
+
+        until(is_scored)  # a busy machine sheds some
+        told = answers[-1]
+        hour, shown = told["send_time"], told["content"]
+        assert told["feature_age_s"] >= 0
+        assert hour["slots"][0]["at_epoch"] >= epoch_of(told["as_of"]) - 3_600
+        return told["as_of"], (told["decision_id"], shown["variant"], shown["propensity"])
+
+    def epoch_of(text):
+        return datetime.fromisoformat(text).timestamp()
+
+    step(0)
+    service = start(command=[sys.executable, "-c", STEPPED, str(file)])
+    items = copied.candidates[:3]
+    with under_load(service, copied):
+        first_at, first = rendered()
+        for hours in (1, -1, 0):
+            step(hours)
+            at, found = rendered()
+            assert abs(epoch_of(at) - epoch_of(first_at) - hours * 3_600) < 60
+            assert found == first  # the mail is the same at any time of day
+            assert event(service, f"r-at-{hours}") == 200
+            until(lambda key=f"r-at-{hours}": score(service, key)["evidence_n"] == 1)
