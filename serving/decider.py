@@ -44,11 +44,16 @@ class Scored:
 
 
 class Decider:
-    """Answers asks from one store and the current champions."""
+    """Answers asks from one store and the current champions.
 
-    def __init__(self, store: Reads, loader: Loader) -> None:
+    Args:
+        chunk: Asks that are scored together.
+    """
+
+    def __init__(self, store: Reads, loader: Loader, *, chunk: int = CHUNK) -> None:
         self._store = store
         self._loader = loader
+        self._size = chunk
 
     def score(
         self,
@@ -69,10 +74,10 @@ class Decider:
         champions = self._loader.current if champions is None else champions
         reserve_s = RESERVE_S * len(asks)
         done: list[Scored] = []
-        for start in range(0, len(asks), CHUNK):
+        for start in range(0, len(asks), self._size):
             if deadline.left_s() <= reserve_s:
                 return done + self.prior(asks[start:], why=Why.DEADLINE)
-            done += self._chunk(asks[start : start + CHUNK], champions, now, deadline)
+            done += self._chunk(asks[start : start + self._size], champions, now, deadline)
         return done
 
     def prior(self, asks: Sequence[Ask], *, why: Why = Why.INTERNAL) -> list[Scored]:

@@ -40,7 +40,7 @@ from serving.kept import Keeper
 from serving.keyring import KeyRing
 from serving.keys import KeyFile
 from serving.loader import LOG, Loader
-from serving.policy import Policy
+from serving.policy import policy_of
 from serving.settings import ServingSettings
 from serving.webhooks import Certificates, Webhooks
 
@@ -77,7 +77,7 @@ def create_app(
         folding=folding,
         metrics=metrics,
         clock=clock,
-        chooser=Chooser(_policy(settings), keeper),
+        chooser=Chooser(policy_of(settings), keeper),
         patience=Patience(settings.deadline_ms / 1_000, metrics),
         store=states,
         decisions=decisions,
@@ -133,10 +133,6 @@ def create_app(
     app.add_middleware(Limits, max_bytes=settings.max_body_bytes, metrics=metrics)
     app.add_middleware(Envelope, drain=drain)  # the last one added is the outermost
     return app
-
-
-def _policy(settings: ServingSettings) -> Policy:
-    return Policy(settings.epsilon, settings.epsilon_hour, settings.holdout, settings.holdout_salt)
 
 
 def _webhooks(settings: ServingSettings, log: EventLog) -> Webhooks:
