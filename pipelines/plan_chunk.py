@@ -47,7 +47,6 @@ class Job:
         versions: The champions that answer; `off` those that are switched off.
         sticky_days: How long decisions are kept; zero for not at all.
         is_dry: Nothing is kept.
-        parts: The folder of the parts.
     """
 
     send: bytes
@@ -60,7 +59,6 @@ class Job:
     kept_address: str = field(repr=False)
     sticky_days: float
     is_dry: bool
-    parts: Path
 
 
 class Planner:

@@ -98,7 +98,7 @@ def make_plan(order: Order, settings: ServingSettings, *, progress: Progress) ->
         for old in set(parts.iterdir()) - {*named, parts / BEGUN, parts / LOCK}:
             old.unlink()
         began = time.perf_counter()
-        job = _job(order, settings, champions, run, parts)
+        job = _job(order, settings, champions, run)
         n_all = len(order.audience.rows)
         missing, n_there = _missing(order, named)
         progress(n_there, n_all)
@@ -144,9 +144,7 @@ def _run_of(
     )
 
 
-def _job(
-    order: Order, settings: ServingSettings, champions: Champions, run: Run, parts: Path
-) -> Job:
+def _job(order: Order, settings: ServingSettings, champions: Champions, run: Run) -> Job:
     return Job(
         send=order.send.model_dump_json(exclude_unset=True).encode(),
         as_of=run.as_of,
@@ -158,7 +156,6 @@ def _job(
         kept_address=settings.kept_address,
         sticky_days=settings.sticky_days,
         is_dry=order.is_dry,
-        parts=parts,
     )
 
 
