@@ -7,7 +7,7 @@ back and stands, so that the plan says what a mail rendered later shows.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -66,7 +66,8 @@ class Planner:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._ask = ask_of(ScoreRequest.model_validate(orjson.loads(job.send)))
+        ask = ask_of(ScoreRequest.model_validate(orjson.loads(job.send)))
+        self._shared = {one.name: getattr(ask, one.name) for one in fields(Ask)}
         folder = ModelFolder(job.models_dir)
         loaded = {
             name: Loaded(load_bundle(folder.folder(name, version), name=name), version)
@@ -96,10 +97,7 @@ class Planner:
     def rows(self, chunk: Chunk) -> list[Row]:
         """What is decided for every recipient of a chunk, in its order."""
         now = self._job.as_of
-        asks = [
-            replace(self._ask, recipient_key=key, **dict(zip(chunk.own, own, strict=True)))
-            for key, *own in zip(chunk.keys, *chunk.own.values(), strict=True)
-        ]
+        asks = self._asks(chunk)
         scored = _tried(lambda: self._scored(asks))
         ids = [self._job.policy.of(ask).id_of(ask) for ask in asks]
         kept = self._recalled([one for one, ask in zip(ids, asks, strict=True) if is_kept(ask)])
@@ -117,6 +115,11 @@ class Planner:
             made[place] = self._made(asks[place], scored[place], first)
         told = zip(asks, made, strict=True)
         return [row_of(ask, one, done, now=now) for ask, (one, done) in told]
+
+    def _asks(self, chunk: Chunk) -> list[Ask]:
+        names = ("recipient_key", *chunk.own)
+        owns = zip(chunk.keys, *chunk.own.values(), strict=True)
+        return [Ask(**(self._shared | dict(zip(names, own, strict=True)))) for own in owns]
 
     def _scored(self, asks: Sequence[Ask]) -> list[Scored]:
         scored = self._decider.score(asks, now=self._job.as_of, champions=self._champions)

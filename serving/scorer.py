@@ -232,11 +232,16 @@ def _items(
     why = champions.why_not("content_preference") if model is None else Why.NONE
     if total == 0:
         return np.split(prior, cuts), np.split(prior, cuts), [why] * len(asks)
-    items = known.items.features([c for ask in asks for c in ask.candidates], at)
+    alike = _alike(asks)
+    if len(alike) == 1 and len(asks) == len(*alike.values()):
+        (shared,) = alike
+        items = np.tile(known.items.features(shared, at), (len(asks), 1))
+    else:
+        items = known.items.features([c for ask in asks for c in ask.candidates], at)
     delivered = np.split(items[:, _DELIVERED], cuts)
     if model is None:
         return np.split(prior, cuts), delivered, [why] * len(asks)
-    tastes = _tastes(asks, known.people, at)
+    tastes = _tastes(alike, known.people, at)
     inputs = np.concatenate([np.repeat(rows[:, _TASTE], counts, axis=0), tastes, items], axis=1)
     scores = model.bundle.session.run(np.ascontiguousarray(inputs))["p_click"][:, 0]
     is_sound = np.array([bool(np.isfinite(part).all()) for part in np.split(scores, cuts)])
@@ -245,14 +250,29 @@ def _items(
     return np.split(scores, cuts), delivered, _whys(is_sound)
 
 
-def _tastes(asks: Sequence[Ask], people: Sequence[State | None], at: int) -> Rows:
-    """The affinity features of all candidates of all asks, one after the other."""
-    alike: dict[tuple[Candidate, ...], list[int]] = {}
+def _alike(asks: Sequence[Ask]) -> dict[tuple[Candidate, ...], list[int]]:
+    """The rows that ask for the same candidates; those that ask for none are left out."""
+    found: dict[tuple[Candidate, ...], list[int]] = {}
+    last: tuple[Candidate, ...] = ()
+    rows: list[int] = []
     for row, ask in enumerate(asks):
-        if ask.candidates:
-            alike.setdefault(ask.candidates, []).append(row)
+        if not ask.candidates:
+            continue
+        if ask.candidates is not last:  # to hash them takes long
+            last = ask.candidates
+            rows = found.setdefault(last, [])
+        rows.append(row)
+    return found
+
+
+def _tastes(
+    alike: Mapping[tuple[Candidate, ...], list[int]], people: Sequence[State | None], at: int
+) -> Rows:
+    """The affinity features of all candidates of all asks, one after the other."""
     found: dict[int, Rows] = {}
     for candidates, some in alike.items():
         told = affinities([people[row] for row in some], candidates, at)
+        if len(alike) == 1:
+            return np.asarray(told.reshape(-1, told.shape[-1]))
         found |= zip(some, told, strict=True)
     return np.concatenate([found[row] for row in sorted(found)])

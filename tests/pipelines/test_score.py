@@ -312,7 +312,7 @@ def test_processes_write_the_same_as_one(world, order, tmp_path):
     assert many.out.read_bytes() == order.out.read_bytes()
 
 
-def test_a_dry_run_keeps_nothing_and_other_inputs_make_another_plan(world, order, tmp_path):
+def test_a_dry_run_keeps_nothing_and_other_inputs_make_another_plan(world, order):
     settings = settings_of(world.data_dir)
     order = replace(order, send=order.send.model_copy(update={"send_id": "dry"}), is_dry=True)
     assert made(order, settings).is_new
@@ -348,7 +348,7 @@ def test_a_store_that_is_away_is_no_plan_of_priors(order, world, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(world.data_dir / "models", data / "models")
     (data / "online.sqlite").mkdir()
-    with pytest.raises(PlanUnfinishedError, match="online store.* run the same command again"):
+    with pytest.raises(PlanUnfinishedError, match=r"online store.* run the same command again"):
         made(order, settings_of(data))
     assert not order.out.exists()
     shutil.rmtree(data / "online.sqlite")
