@@ -111,7 +111,7 @@ class Policy:
 
     def id_of(self, ask: Ask) -> str:
         """Of a decision: the same for the same recipient, send, slot and policy."""
-        named = json.dumps([self.name, ask.send_id, ask.slot, ask.recipient_key])
+        named = f"{_beginning(self.name, ask.send_id, ask.slot)}{json.dumps(ask.recipient_key)}]"
         return hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
 
 
@@ -123,6 +123,12 @@ def policy_of(settings: "ServingSettings") -> Policy:
 @lru_cache(maxsize=64)
 def _named(epsilon: float, epsilon_hour: float, holdout: float) -> str:
     return f"{POLICY};epsilon={epsilon:g};epsilon_hour={epsilon_hour:g};holdout={holdout:g}"
+
+
+@lru_cache(maxsize=64)
+def _beginning(*shared: str) -> str:
+    """Of a list in JSON that goes on with the key of a recipient."""
+    return json.dumps(shared)[:-1] + ", "
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.schema import offset_at, zone_of
 from features.kinds import DAY, Decayed
 from features.layout import HOURS_PER_WEEK, layout_of
-from features.reading import read
+from features.reading import Stack, stack
 from features.state import State
 from models.specs import churn, content_preference, send_time
 from models.specs.content_preference import RECIPIENT_INPUTS
@@ -64,18 +64,25 @@ class Hours:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the store holds for the asks: states in their order, and the candidates."""
+    """What the store holds for the asks: states in their order, and the candidates.
+
+    Args:
+        trouble: Per ask why there is no state, NONE when there is one.
+        lying: The same states side by side, where they were read at once.
+    """
 
     people: Sequence[State | None]
     items: Items
-    trouble: Sequence[Why]  # per ask: why there is no state, NONE when there is one
+    trouble: Sequence[Why]
+    lying: Stack | None = None
 
 
 def predict(
     asks: Sequence[Ask], known: Known, champions: Champions, *, at: int
 ) -> list[Prediction]:
     """Score every ask at a moment (microseconds); the order is kept."""
-    reading = read(known.people, at, RECIPIENT_LAYOUT)
+    lying = known.lying or stack(known.people, RECIPIENT_LAYOUT)
+    reading = lying.read(at, RECIPIENT_LAYOUT)
     rows = matrix(reading, RECIPIENT)
     weeks, is_local = _on_own_clocks(rhythm(reading, RECIPIENT_LAYOUT), asks, known.people, at)
     active = np.asarray((weeks > 0).any(axis=1)).tolist()
