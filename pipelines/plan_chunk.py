@@ -3,6 +3,9 @@
 What is decided is kept before the part is written: whoever is killed between the two finds the
 kept decisions again and writes the same part. What another process has kept meanwhile is read
 back and stands, so that the plan says what a mail rendered later shows.
+
+Failure mode: a power cut may take kept decisions whose part is there (`features.packed`); these
+mails are decided anew when they are rendered.
 """
 
 import os
@@ -86,13 +89,7 @@ class Planner:
             StoreUnavailableError: The online store, or that of kept decisions, cannot be read or
                 written now. A plan of priors would be worse than none.
         """
-        table = table_of(self.rows(chunk))
-        scratch = part.with_name(f".{part.name}.{os.getpid()}.tmp")
-        with scratch.open("wb") as file:
-            pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(part)
+        self._put(self.rows(chunk), part)
 
     def rows(self, chunk: Chunk) -> list[Row]:
         """What is decided for every recipient of a chunk, in its order."""
@@ -115,6 +112,14 @@ class Planner:
             made[place] = self._made(asks[place], scored[place], first)
         told = zip(asks, made, strict=True)
         return [row_of(ask, one, done, now=now) for ask, (one, done) in told]
+
+    def _put(self, rows: list[Row], part: Path) -> None:
+        scratch = part.with_name(f".{part.name}.{os.getpid()}.tmp")
+        with scratch.open("wb") as file:
+            pq.write_table(table_of(rows), file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(part)
 
     def _asks(self, chunk: Chunk) -> list[Ask]:
         names = ("recipient_key", *chunk.own)

@@ -1,5 +1,6 @@
 """What a plan was made of and how, as `run.json` beside it tells."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any, Final, Self
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from features.events.durable import fsync_directory
 
 COUNTED: Final = ("arm", "hold_reason", "fallback", "binding_constraint", "band")
 
@@ -57,9 +60,7 @@ class Run:
 
     def write(self, file: Path) -> None:
         """Put it there, all or nothing."""
-        scratch = file.with_name(f".{file.name}.tmp")
-        scratch.write_bytes(orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2))
-        scratch.replace(file)
+        put_json(file, asdict(self))
 
     @classmethod
     def read(cls, file: Path) -> Self | None:
@@ -69,6 +70,17 @@ class Run:
             return cls(**told) if told else None
         except TypeError:
             return None
+
+
+def put_json(file: Path, told: Mapping[str, Any]) -> None:
+    """Write an object to a file, all or nothing, so that it outlives a power cut."""
+    scratch = file.with_name(f".{file.name}.tmp")
+    with scratch.open("wb") as opened:
+        opened.write(orjson.dumps(told, option=orjson.OPT_INDENT_2))
+        opened.flush()
+        os.fsync(opened.fileno())
+    scratch.replace(file)
+    fsync_directory(file.parent)
 
 
 def json_of(file: Path) -> Mapping[str, Any]:

@@ -36,7 +36,7 @@ from pipelines.audience import Audience
 from pipelines.errors import PlanBusyError
 from pipelines.plan_chunk import CHUNK, Job
 from pipelines.plan_pool import Task, written
-from pipelines.plan_record import Run, json_of
+from pipelines.plan_record import Run, json_of, put_json
 from serving.asks import Champions
 from serving.http.schemas import ScoreRequest
 from serving.loader import Loader
@@ -93,7 +93,7 @@ def make_plan(order: Order, settings: ServingSettings, *, progress: Progress) ->
             shutil.rmtree(parts)
             before.is_new = False
             return before
-        (parts / BEGUN).write_bytes(orjson.dumps({"inputs": run.inputs, "as_of": run.as_of}))
+        put_json(parts / BEGUN, {"inputs": run.inputs, "as_of": run.as_of})
         named = [_part(parts, run, number, one) for number, one in enumerate(digests)]
         for old in set(parts.iterdir()) - {*named, parts / BEGUN, parts / LOCK}:
             old.unlink()

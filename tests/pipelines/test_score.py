@@ -13,12 +13,17 @@ from datetime import UTC, datetime
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
+from features.definitions.content import VIEW as CONTENT
+from features.definitions.recipient import VIEW as RECIPIENT
 from features.errors import FileUnusableError
 from features.events.schema import HOUR_US, SECOND_US
+from features.layout import POOL
 from features.online import open_store
+from features.packed_rows import head_of
 from models.registry import ModelFolder
 from pipelines import plan_run
 from pipelines.audience import read_audience
@@ -310,6 +315,24 @@ def test_processes_write_the_same_as_one(world, order, tmp_path):
     many = replace(order, out=tmp_path / "many.parquet", workers=2)
     assert made(many, settings).workers == 2
     assert many.out.read_bytes() == order.out.read_bytes()
+
+
+def test_a_plan_over_redis_is_the_same(world, order, redis_url, tmp_path):
+    settings = settings_of(world.data_dir, sticky_days=0.0)
+    made(order, settings)
+    keys = order.audience.rows["recipient_key"].to_list()
+    items = [one.content_id for one in order.send.candidates]
+    asked = {RECIPIENT.entity: keys, CONTENT.entity: [*items, POOL]}
+    with open_store(settings.online_address) as here, open_store(redis_url) as there:
+        for entity, names in asked.items():
+            found = zip(names, here.get(entity, names), strict=True)
+            there.put(entity, [(key, *head_of(blob), blob) for key, blob in found if blob])
+    over = settings_of(world.data_dir, online_store=SecretStr(redis_url))
+    order = replace(order, out=tmp_path / "redis.parquet")
+    first = made(order, over)
+    assert order.out.read_bytes() == (tmp_path / "plan.parquet").read_bytes()
+    order.out.unlink()
+    assert made(order, over).sha256 == first.sha256  # from what is kept
 
 
 def test_a_dry_run_keeps_nothing_and_other_inputs_make_another_plan(world, order):
