@@ -37,19 +37,14 @@ def written(job: Job, tasks: Iterable[Task], *, workers: int, out: Path) -> Iter
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(job,)) as pool:
-        waiting: set[Future[str]] = set()
-        sizes: dict[Future[str], int] = {}
+        waiting: dict[Future[str], int] = {}
         try:
             for chunk, part in tasks:
-                future = pool.submit(_write, chunk, part)
-                waiting.add(future)
-                sizes[future] = len(chunk.keys)
-                while len(waiting) >= AHEAD * workers:
-                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                    yield sum(_checked(one.result(), out) and sizes.pop(one) for one in done)
+                if len(waiting) >= AHEAD * workers:
+                    yield _first_done(waiting, out)
+                waiting[pool.submit(_write, chunk, part)] = len(chunk.keys)
             while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield sum(_checked(one.result(), out) and sizes.pop(one) for one in done)
+                yield _first_done(waiting, out)
         except BrokenProcessPool as error:
             problem = "a process was ended, maybe for want of memory (--workers takes fewer)"
             raise PlanUnfinishedError(out, problem) from error
@@ -57,17 +52,24 @@ def written(job: Job, tasks: Iterable[Task], *, workers: int, out: Path) -> Iter
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _first_done(waiting: dict[Future[str], int], out: Path) -> int:
+    """Wait until some part is there; how many recipients are in those that are now."""
+    done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+    for one in done:
+        _check(one.result(), out)
+    return sum(waiting.pop(one) for one in done)
+
+
 def _written_here(job: Job, tasks: Iterable[Task], out: Path) -> Iterator[int]:
     planner = Planner(job)
     for chunk, part in tasks:
-        _checked(_attempt(planner, chunk, part), out)
+        _check(_attempt(planner, chunk, part), out)
         yield len(chunk.keys)
 
 
-def _checked(problem: str, out: Path) -> bool:
+def _check(problem: str, out: Path) -> None:
     if problem:
         raise PlanUnfinishedError(out, problem)
-    return True
 
 
 def _begin(job: Job) -> None:

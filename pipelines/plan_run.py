@@ -18,7 +18,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -127,8 +127,8 @@ def _run_of(
     asked = order.send.model_dump(mode="json", exclude={"recipient_key"}, exclude_unset=True)
     graphs = {name: one.bundle.manifest.files[GRAPH] for name, one in by_name.items()}
     told = [
-        plan.VERSION, order.chunk, str(settings.data_dir.absolute()), asked, policy.name,
-        policy.salt, settings.sticky_days, order.is_dry, graphs, sorted(champions.off), digests,
+        plan.VERSION, order.chunk, str(settings.data_dir.absolute()), asked, asdict(policy),
+        settings.sticky_days, order.is_dry, graphs, sorted(champions.off), digests,
     ]  # fmt: skip
     versions = {name: one.version for name, one in by_name.items()}
     return Run(

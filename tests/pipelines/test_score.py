@@ -367,15 +367,19 @@ def test_one_process_at_a_time_makes_a_plan(order, world):
         made(order, settings)
 
 
-def test_a_store_that_is_away_is_no_plan_of_priors(order, world, tmp_path):
+@pytest.mark.parametrize("away", ["online.sqlite", "kept.sqlite"])
+def test_a_store_that_is_away_is_no_plan_of_priors(order, world, tmp_path, away):
     data = tmp_path / "data"
-    shutil.copytree(world.data_dir / "models", data / "models")
-    (data / "online.sqlite").mkdir()
-    with pytest.raises(PlanUnfinishedError, match=r"online store.* run the same command again"):
+    shutil.copytree(world.data_dir, data, ignore=shutil.ignore_patterns("kept.*", away))
+    (data / away).mkdir()
+    with pytest.raises(PlanUnfinishedError, match=r"(store|sqlite).* run the same command again"):
         made(order, settings_of(data))
     assert not order.out.exists()
-    shutil.rmtree(data / "online.sqlite")
-    shutil.copy(world.data_dir / "online.sqlite", data)
+    parts = order.out.with_name("plan.parquet.parts")
+    assert sorted(part.name for part in parts.iterdir()) == ["begun.json", "lock"]
+    (data / away).rmdir()
+    if away == "online.sqlite":
+        shutil.copy(world.data_dir / away, data)
     assert made(order, settings_of(data)).counts["fallback"]["none"] > 90
 
 
