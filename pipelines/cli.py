@@ -33,6 +33,7 @@ from pipelines.run_commands import (
     simulate_command,
     ui_command,
 )
+from pipelines.score_commands import score_command
 from pipelines.settings import Settings
 from pipelines.shadow_commands import shadow_command
 from pipelines.summary import table_of
@@ -139,6 +140,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "shadow": shadow_command,
     "models": models_command,
     "relabel": relabel_command,
+    "score": score_command,
     "evaluate-policy": evaluate_policy_command,
     "choose-arm": choose_arm_command,
     "choose-text": choose_text_command,

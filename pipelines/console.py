@@ -11,6 +11,7 @@ from rich.text import Text
 
 from features.errors import FeatureError
 from models.errors import ModelError
+from pipelines.errors import PlanError
 from serving.errors import ServingError
 from training.errors import TrainingError
 
@@ -26,7 +27,14 @@ def errors_shown() -> Iterator[None]:
     """Show an expected error as one red line, without a traceback, and leave with code 2."""
     try:
         yield
-    except (FeatureError, ModelError, ServingError, TrainingError, ValidationError) as error:
+    except (
+        FeatureError,
+        ModelError,
+        PlanError,
+        ServingError,
+        TrainingError,
+        ValidationError,
+    ) as error:
         show_error(error)
         raise typer.Exit(UNUSABLE) from None
 

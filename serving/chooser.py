@@ -36,9 +36,9 @@ class Chooser:
 
     def recalled(self, asks: Sequence[Ask], *, now: int) -> list[Kept | None]:
         """Per ask what was decided before; never an error."""
-        if self._keeper is None or not any(_is_kept(ask) for ask in asks):
+        if self._keeper is None or not any(is_kept(ask) for ask in asks):
             return [None] * len(asks)
-        ids = [self.id_of(ask) if _is_kept(ask) else "" for ask in asks]
+        ids = [self.id_of(ask) if is_kept(ask) else "" for ask in asks]
         try:
             found = self._keeper.recall([one for one in ids if one], now=now)
         except Exception:  # a fault of ours must not cost anybody a mail
@@ -74,10 +74,10 @@ class Chooser:
 
     def keep(self, ask: Ask, made: Decision, *, now: int) -> None:
         """Keep what was decided for the first time."""
-        if self._keeper is not None and _is_kept(ask):
+        if self._keeper is not None and is_kept(ask):
             self._keeper.keep(made.id, to_keep(made, now=now))
 
 
-def _is_kept(ask: Ask) -> bool:
+def is_kept(ask: Ask) -> bool:
     """Only a mail that has a name and is to be sent can be rendered twice."""
     return bool(ask.send_id) and ask.explore

@@ -6,6 +6,7 @@ recipient it concerns, and the neighbours in the same call are served as usual.
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Protocol
@@ -17,6 +18,7 @@ from features.errors import StateUnreadableError, StoreUnavailableError
 from features.layout import POOL, Layout
 from features.packing import unpack
 from features.state import State
+from features.unpacked import unpacked
 from serving.asks import Ask, Champions, Prediction
 from serving.deadline import NEVER, Deadline
 from serving.fallback import FallbackReason as Why
@@ -29,6 +31,7 @@ _NO_MODELS: Final = Champions()
 
 
 FEW: Final = 200  # candidates up to which what is known of them is kept; some 70 kB
+MANY: Final = 20  # states from which on it pays to read them at once
 CHUNK: Final = 50  # asks that are scored together; between two chunks the clock is looked at
 # What deciding and writing an answer takes at most: so much of the time left belongs to that.
 RESERVE_S: Final = 0.0005
@@ -58,11 +61,16 @@ class Fixed:
 
 
 class Decider:
-    """Answers asks from one store and the current champions."""
+    """Answers asks from one store and the current champions.
 
-    def __init__(self, store: Reads, loader: Follows) -> None:
+    Args:
+        chunk: Asks that are scored together.
+    """
+
+    def __init__(self, store: Reads, loader: Follows, *, chunk: int = CHUNK) -> None:
         self._store = store
         self._loader = loader
+        self._size = chunk
 
     def score(
         self,
@@ -83,10 +91,10 @@ class Decider:
         champions = self._loader.current if champions is None else champions
         reserve_s = RESERVE_S * len(asks)
         done: list[Scored] = []
-        for start in range(0, len(asks), CHUNK):
+        for start in range(0, len(asks), self._size):
             if deadline.left_s() <= reserve_s:
                 return done + self.prior(asks[start:], why=Why.DEADLINE)
-            done += self._chunk(asks[start : start + CHUNK], champions, now, deadline)
+            done += self._chunk(asks[start : start + self._size], champions, now, deadline)
         return done
 
     def prior(self, asks: Sequence[Ask], *, why: Why = Why.INTERNAL) -> list[Scored]:
@@ -125,10 +133,8 @@ class Decider:
             item_blobs = self._store.get(CONTENT.entity, items, now=now)
         except StoreUnavailableError:  # told in the log by who guards the store
             return Known([None] * len(asks), NO_ITEMS, [Why.STORE_UNAVAILABLE] * len(asks))
-        people = [_unpacked(blob, RECIPIENT_LAYOUT) for blob in people_blobs]
         read = _items_kept if len(items) <= FEW else _items
-        found = read(tuple(items), tuple(item_blobs))
-        return Known([state for state, _ in people], found, [why for _, why in people])
+        return _people(people_blobs, read(tuple(items), tuple(item_blobs)))
 
 
 @lru_cache(maxsize=1_024)
@@ -146,6 +152,17 @@ def _items(ids: tuple[str, ...], blobs: tuple[bytes | None, ...]) -> Items:
 
 # The same few are asked about again and again. Kept by their very bytes they cannot be wrong.
 _items_kept: Final = lru_cache(maxsize=256)(_items)
+
+
+def _people(blobs: Sequence[bytes | None], items: Items) -> Known:
+    """Many at once; one by one where they are few, or to find those that cannot be read."""
+    if len(blobs) >= MANY:
+        with suppress(StateUnreadableError):
+            many = unpacked(blobs, RECIPIENT_LAYOUT)
+            whys = [Why.UNKNOWN_RECIPIENT if blob is None else Why.NONE for blob in blobs]
+            return Known(many.states, items, whys, many.stack)
+    people = [_unpacked(blob, RECIPIENT_LAYOUT) for blob in blobs]
+    return Known([state for state, _ in people], items, [why for _, why in people])
 
 
 def _unpacked(blob: bytes | None, layout: Layout) -> tuple[State | None, Why]:

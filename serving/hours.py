@@ -10,10 +10,12 @@ lost in silence: the answer says so, by which rule, and which hour is allowed ne
 from dataclasses import dataclass, replace
 from datetime import UTC, timedelta, timezone, tzinfo
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.events.schema import DAY_US, HOUR_US, offset_at, zone_of
 from features.layout import HOURS_PER_WEEK, local_hour, slot_of_hour
@@ -50,6 +52,11 @@ class Slot(NamedTuple):
     p: float
     low: float
     high: float
+
+
+# To call `Slot` is a call of Python, 24 times a recipient; this is the same without.
+_SLOT: Final = partial(tuple.__new__, Slot)
+_CHANCE: Final = attrgetter("p")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +146,10 @@ def explored(chosen: SendTime, named: str, *, epsilon: float) -> SendTime:
     """
     if chosen.forbidden_by is not Binding.NONE or len(chosen.slots) == 1:
         return chosen
-    by_moment = {slot.at: slot for slot in chosen.slots}
-    at, propensity, is_explored = drawn_hour(
-        named, list(by_moment), chosen.best.at, epsilon=epsilon
-    )
-    return replace(chosen, best=by_moment[at], propensity=propensity, is_explored=is_explored)
+    moments = [slot.at for slot in chosen.slots]
+    at, propensity, is_explored = drawn_hour(named, moments, chosen.best.at, epsilon=epsilon)
+    best = chosen.slots[moments.index(at)]
+    return replace(chosen, best=best, propensity=propensity, is_explored=is_explored)
 
 
 def _window(ask: Ask, prediction: Prediction, rules: Rules, zone: tzinfo, now: int) -> _Window:
@@ -156,7 +162,10 @@ def _window(ask: Ask, prediction: Prediction, rules: Rules, zone: tzinfo, now: i
     forbidden = (Binding.NONE,) * len(every)
     if not is_free:
         forbidden = tuple(rules.forbids(at, zone) for at in moments)
-    wanted = _default(ask, every, zone, prediction.default_hour)
+    if ask.default_at:
+        wanted = _nearest(every, ask.default_at)
+    else:
+        wanted = every[_usual(moments, zone, prediction.default_hour)]
     return _Window(every, forbidden, wanted, end, has_passed=end < start, is_free=is_free)
 
 
@@ -164,7 +173,7 @@ def _best(
     allowed: tuple[Slot, ...], default: Slot, prediction: Prediction, *, has_passed: bool
 ) -> tuple[Slot, Binding]:
     """The hour with the best chance, or the default where that is not worth it."""
-    best = max(allowed, key=lambda slot: (slot.p, -slot.at))
+    best = max(allowed, key=_CHANCE)  # of equal ones the first
     if has_passed:
         return best, Binding.WINDOW_PASSED
     if best.at != default.at:
@@ -180,7 +189,7 @@ def _rule_between(window: _Window, best: Slot, binding: Binding) -> Binding:
     if binding is not Binding.NONE:
         rule = window.rule_at(window.wanted)
         return rule if rule is not Binding.NONE else binding
-    better = max(window.every, key=lambda slot: (slot.p, -slot.at))
+    better = max(window.every, key=_CHANCE)
     return window.rule_at(better) if better.p > best.p * (1.0 + MIN_GAIN) else binding
 
 
@@ -208,7 +217,7 @@ def _is_told(prediction: Prediction) -> bool:
 def _slots_at(prediction: Prediction, moments: tuple[int, ...], zone: tzinfo) -> tuple[Slot, ...]:
     hours = _hours_of_week(moments, zone)
     told = (prediction.p_engage, prediction.p_low, prediction.p_high)
-    return tuple(map(Slot, moments, *(week[hours].tolist() for week in told)))
+    return tuple(map(_SLOT, zip(moments, *(week[hours].tolist() for week in told), strict=True)))
 
 
 def _zone(ask: Ask, prediction: Prediction) -> tuple[tzinfo, str, ZoneSource]:
@@ -233,8 +242,8 @@ def _hours(first: int, last: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=512)
-def _hours_of_week(moments: tuple[int, ...], zone: tzinfo) -> list[int]:
-    return [_slot(at, zone) for at in moments]
+def _hours_of_week(moments: tuple[int, ...], zone: tzinfo) -> NDArray[np.int64]:
+    return np.array([_slot(at, zone) for at in moments])
 
 
 @lru_cache(maxsize=4_096)
@@ -242,12 +251,11 @@ def _slot(at: int, zone: tzinfo) -> int:
     return slot_of_hour(local_hour(at, offset_at(zone, at)))
 
 
-def _default(ask: Ask, slots: tuple[Slot, ...], zone: tzinfo, default_hour: int) -> Slot:
-    """The sender's own hour; without one, the hour of day that suits most people."""
-    if ask.default_at:
-        return _nearest(slots, ask.default_at)
-    day_hour = default_hour % 24
-    return next((s for s in slots if _slot(s.at, zone) % 24 == day_hour), slots[0])
+@lru_cache(maxsize=512)
+def _usual(moments: tuple[int, ...], zone: tzinfo, default_hour: int) -> int:
+    """The place of the hour of day that suits most people, where the sender names none."""
+    hours = (place for place, at in enumerate(moments) if _slot(at, zone) % 24 == default_hour % 24)
+    return next(hours, 0)
 
 
 def _nearest(slots: tuple[Slot, ...], at: int) -> Slot:

@@ -24,7 +24,7 @@ from features.online import open_reader, open_store
 from features.packed_rows import Row
 from features.packing import SEEN_AT
 from serving.flusher import Flusher
-from serving.guard import GuardedStore
+from serving.guard import GuardedStore, Reads
 from serving.holding import HoldReason
 
 LOG: Final = logging.getLogger("opportune.kept")
@@ -65,6 +65,10 @@ class Kept:
         head = bytes(SEEN_AT) + _HEAD.pack(_LAST - self.at, self.at)
         return head + orjson.dumps(told)
 
+    def row(self, named: str) -> Row:
+        """As the stores take it, under the id of its decision."""
+        return named, _LAST - self.at, self.at, self.packed()
+
     @classmethod
     def unpacked(cls, blob: bytes) -> Self:
         """Raises ValueError, TypeError, IndexError or struct.error for bytes that are none."""
@@ -72,6 +76,31 @@ class Kept:
         told = orjson.loads(blob[SEEN_AT + _HEAD.size :])
         told[_HOLD] = HoldReason(told[_HOLD])
         return cls(at, *told)
+
+
+def lives_of(days: float) -> dict[str, float]:
+    """How long a store keeps decisions that stay for so many days."""
+    return {ENTITY: days * 24 * HOUR_US / SECOND_US}
+
+
+def recalled(store: Reads, ids: Sequence[str], *, now: int, days: float) -> dict[str, Kept]:
+    """What a store keeps and still holds, by decision id; what cannot be read was not decided.
+
+    Raises:
+        StoreUnavailableError: The store cannot be read now.
+    """
+    found = {}
+    for one, blob in zip(ids, store.get(ENTITY, ids, now=now), strict=True):
+        if blob is None:
+            continue
+        try:
+            kept = Kept.unpacked(blob)
+        except (ValueError, TypeError, IndexError, struct.error):
+            LOG.warning("a kept decision cannot be read; it is made anew")
+            continue
+        if now - kept.at <= round(days * 24 * HOUR_US):
+            found[one] = kept
+    return found
 
 
 class Keeper:
@@ -83,10 +112,10 @@ class Keeper:
     """
 
     def __init__(self, address: str, *, days: float) -> None:
-        life_s = {ENTITY: days * 24 * HOUR_US / SECOND_US}
-        self._reader = open_reader(address, lives_s=life_s)
+        self._days = days
+        self._reader = open_reader(address, lives_s=lives_of(days))
         self._reads = GuardedStore(self._reader)
-        self._store = open_store(address, lives_s=life_s)
+        self._store = open_store(address, lives_s=lives_of(days))
         self._life_us = round(days * 24 * HOUR_US)
         self._at_hand: OrderedDict[str, Kept] = OrderedDict()
         self._waiting: deque[tuple[str, Kept]] = deque(maxlen=ROOM)
@@ -122,23 +151,15 @@ class Keeper:
 
     def _read(self, ids: list[str], now: int) -> dict[str, Kept]:
         try:
-            blobs = self._reads.get(ENTITY, ids, now=now)
+            return recalled(self._reads, ids, now=now, days=self._days)
         except StoreUnavailableError:
             return {}
-        found = {}
-        for one, blob in zip(ids, blobs, strict=True):
-            if blob is not None:
-                try:
-                    found[one] = Kept.unpacked(blob)
-                except (ValueError, TypeError, IndexError, struct.error):
-                    LOG.warning("a kept decision cannot be read; it is made anew")
-        return found
 
     def _flush(self) -> None:
         rows = []
         for _ in range(len(self._waiting)):
             named, kept = self._waiting.popleft()
-            rows.append((named, _LAST - kept.at, kept.at, kept.packed()))
+            rows.append(kept.row(named))
         try:
             self._write(rows)
         except StoreUnavailableError as error:

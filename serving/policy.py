@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from features.events.schema import SECOND_US
 from serving.asks import Ask, Prediction
 from serving.exploration import FirstPlace, first_place
 from serving.hours import MIN_EVIDENCE
+
+if TYPE_CHECKING:
+    from serving.settings import ServingSettings
 
 POLICY: Final = "default@3"
 EDGES: Final = (0.35, 0.65)  # of the bands of churn
@@ -108,13 +111,24 @@ class Policy:
 
     def id_of(self, ask: Ask) -> str:
         """Of a decision: the same for the same recipient, send, slot and policy."""
-        named = json.dumps([self.name, ask.send_id, ask.slot, ask.recipient_key])
+        named = f"{_beginning(self.name, ask.send_id, ask.slot)}{json.dumps(ask.recipient_key)}]"
         return hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
+
+
+def policy_of(settings: "ServingSettings") -> Policy:
+    """The policy that the settings ask for."""
+    return Policy(settings.epsilon, settings.epsilon_hour, settings.holdout, settings.holdout_salt)
 
 
 @lru_cache(maxsize=64)
 def _named(epsilon: float, epsilon_hour: float, holdout: float) -> str:
     return f"{POLICY};epsilon={epsilon:g};epsilon_hour={epsilon_hour:g};holdout={holdout:g}"
+
+
+@lru_cache(maxsize=64)
+def _beginning(*shared: str) -> str:
+    """Of a list in JSON that goes on with the key of a recipient."""
+    return json.dumps(shared)[:-1] + ", "
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.schema import offset_at, zone_of
 from features.kinds import DAY, Decayed
 from features.layout import HOURS_PER_WEEK, layout_of
-from features.reading import read
+from features.reading import Stack, stack
 from features.state import State
 from models.specs import churn, content_preference, send_time
 from models.specs.content_preference import RECIPIENT_INPUTS
@@ -64,18 +64,25 @@ class Hours:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the store holds for the asks: states in their order, and the candidates."""
+    """What the store holds for the asks: states in their order, and the candidates.
+
+    Args:
+        trouble: Per ask why there is no state, NONE when there is one.
+        lying: The same states side by side, where they were read at once.
+    """
 
     people: Sequence[State | None]
     items: Items
-    trouble: Sequence[Why]  # per ask: why there is no state, NONE when there is one
+    trouble: Sequence[Why]
+    lying: Stack | None = None
 
 
 def predict(
     asks: Sequence[Ask], known: Known, champions: Champions, *, at: int
 ) -> list[Prediction]:
     """Score every ask at a moment (microseconds); the order is kept."""
-    reading = read(known.people, at, RECIPIENT_LAYOUT)
+    lying = known.lying or stack(known.people, RECIPIENT_LAYOUT)
+    reading = lying.read(at, RECIPIENT_LAYOUT)
     rows = matrix(reading, RECIPIENT)
     weeks, is_local = _on_own_clocks(rhythm(reading, RECIPIENT_LAYOUT), asks, known.people, at)
     active = np.asarray((weeks > 0).any(axis=1)).tolist()
@@ -232,11 +239,16 @@ def _items(
     why = champions.why_not("content_preference") if model is None else Why.NONE
     if total == 0:
         return np.split(prior, cuts), np.split(prior, cuts), [why] * len(asks)
-    items = known.items.features([c for ask in asks for c in ask.candidates], at)
+    alike = _alike(asks)
+    if len(alike) == 1 and len(asks) == len(*alike.values()):
+        (shared,) = alike
+        items = np.tile(known.items.features(shared, at), (len(asks), 1))
+    else:
+        items = known.items.features([c for ask in asks for c in ask.candidates], at)
     delivered = np.split(items[:, _DELIVERED], cuts)
     if model is None:
         return np.split(prior, cuts), delivered, [why] * len(asks)
-    tastes = _tastes(asks, known.people, at)
+    tastes = _tastes(alike, known.people, at)
     inputs = np.concatenate([np.repeat(rows[:, _TASTE], counts, axis=0), tastes, items], axis=1)
     scores = model.bundle.session.run(np.ascontiguousarray(inputs))["p_click"][:, 0]
     is_sound = np.array([bool(np.isfinite(part).all()) for part in np.split(scores, cuts)])
@@ -245,14 +257,29 @@ def _items(
     return np.split(scores, cuts), delivered, _whys(is_sound)
 
 
-def _tastes(asks: Sequence[Ask], people: Sequence[State | None], at: int) -> Rows:
-    """The affinity features of all candidates of all asks, one after the other."""
-    alike: dict[tuple[Candidate, ...], list[int]] = {}
+def _alike(asks: Sequence[Ask]) -> dict[tuple[Candidate, ...], list[int]]:
+    """The rows that ask for the same candidates; those that ask for none are left out."""
+    found: dict[tuple[Candidate, ...], list[int]] = {}
+    last: tuple[Candidate, ...] = ()
+    rows: list[int] = []
     for row, ask in enumerate(asks):
-        if ask.candidates:
-            alike.setdefault(ask.candidates, []).append(row)
+        if not ask.candidates:
+            continue
+        if ask.candidates is not last:  # to hash them takes long
+            last = ask.candidates
+            rows = found.setdefault(last, [])
+        rows.append(row)
+    return found
+
+
+def _tastes(
+    alike: Mapping[tuple[Candidate, ...], list[int]], people: Sequence[State | None], at: int
+) -> Rows:
+    """The affinity features of all candidates of all asks, one after the other."""
     found: dict[int, Rows] = {}
     for candidates, some in alike.items():
         told = affinities([people[row] for row in some], candidates, at)
+        if len(alike) == 1:
+            return np.asarray(told.reshape(-1, told.shape[-1]))
         found |= zip(some, told, strict=True)
     return np.concatenate([found[row] for row in sorted(found)])

@@ -136,12 +136,13 @@ def measures_of(bundle: Path) -> dict[str, float]:
 
 def test_the_commands_of_the_readme_end_in_complete_scores(tmp_path):
     sender = ROOT / "examples/sender/README.md"  # it goes on where the first score ends
-    said = run(ROOT / "README.md", tmp_path, sender)
+    said = run(ROOT / "README.md", tmp_path, sender, ROOT / "docs/audience.md")
     assert '"recipient_key":"w7-r000042"' in said
     assert '"accepted":1' in said
     assert '"reason":"unknown_recipient"' in said
     assert "The campaign" in said
     assert len(list((tmp_path / "var/outbox").glob("*.eml"))) == 800
+    assert "var/plan.parquet: 800 recipients" in said
 
 
 @pytest.mark.shared

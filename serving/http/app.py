@@ -43,7 +43,7 @@ from serving.kept import Keeper
 from serving.keyring import KeyRing
 from serving.keys import KeyFile
 from serving.loader import LOG, Loader
-from serving.policy import Policy
+from serving.policy import policy_of
 from serving.settings import ServingSettings
 from serving.shadow import Shadow
 from serving.trials import Trials
@@ -77,7 +77,7 @@ def create_app(
         folding=folding,
         metrics=metrics,
         clock=clock,
-        chooser=Chooser(_policy(settings), keeper),
+        chooser=Chooser(policy_of(settings), keeper),
         patience=Patience(settings.deadline_ms / 1_000, metrics),
         store=states,
         decisions=decisions,
@@ -154,7 +154,7 @@ def _loader(settings: ServingSettings, metrics: Metrics, clock: Clock) -> Loader
         follow=Follower(url, folder, verify=trials) if url else lambda: None,
         refused=metrics.count_refused,
         trials=trials,
-        rehearse=Rehearsal(_policy(settings), clock),
+        rehearse=Rehearsal(policy_of(settings), clock),
     )
 
 
@@ -167,10 +167,6 @@ def _writers(
     if settings.sticky_days:
         keeper = Keeper(settings.kept_address, days=settings.sticky_days)
     return decisions, keeper
-
-
-def _policy(settings: ServingSettings) -> Policy:
-    return Policy(settings.epsilon, settings.epsilon_hour, settings.holdout, settings.holdout_salt)
 
 
 def _webhooks(settings: ServingSettings, log: EventLog) -> Webhooks:

@@ -1,0 +1,168 @@
+"""One chunk of an audience scored, decided, kept and written: what each process of a run does.
+
+What is decided is kept before the part is written: whoever is killed between the two finds the
+kept decisions again and writes the same part. What another process has kept meanwhile is read
+back and stands, so that the plan says what a mail rendered later shows.
+
+Failure mode: a power cut may take kept decisions whose part is there (`features.packed`); these
+mails are decided anew when they are rendered.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Final, TypeVar
+
+import orjson
+import pyarrow.parquet as pq
+
+from features.errors import StoreUnavailableError
+from features.online import open_store
+from models.bundle import load_bundle
+from models.registry import ModelFolder
+from pipelines.audience import Chunk
+from pipelines.plan import Row, row_of, table_of
+from serving.asks import Ask, Champions, Loaded
+from serving.chooser import is_kept
+from serving.decider import Decider, Scored
+from serving.decision import Decision, decide, to_keep
+from serving.fallback import FallbackReason as Why
+from serving.http.answers import ask_of
+from serving.http.schemas import ScoreRequest
+from serving.kept import ENTITY, Kept, lives_of, recalled
+from serving.loader import Loader
+from serving.policy import Policy
+
+CHUNK: Final = 5_000  # recipients; as predictions they take some 60 MB
+SCORED: Final = 500  # of them at a time
+_TRIES: Final = 3  # of a read that was not answered in time
+_Told = TypeVar("_Told")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All that a process must know.
+
+    Args:
+        send: The shared request, as JSON.
+        as_of: The one moment of the run, microseconds.
+        versions: The champions that answer; `off` those that are switched off.
+        sticky_days: How long decisions are kept; zero for not at all.
+        is_dry: Nothing is kept.
+    """
+
+    send: bytes
+    as_of: int
+    policy: Policy
+    versions: Mapping[str, str]
+    off: frozenset[str]
+    models_dir: Path
+    online_address: str = field(repr=False)  # may hold a password
+    kept_address: str = field(repr=False)
+    sticky_days: float
+    is_dry: bool
+
+
+class Planner:
+    """Scores chunks, one after the other."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        ask = ask_of(ScoreRequest.model_validate(orjson.loads(job.send)))
+        self._shared = {one.name: getattr(ask, one.name) for one in fields(Ask)}
+        folder = ModelFolder(job.models_dir)
+        loaded = {
+            name: Loaded(load_bundle(folder.folder(name, version), name=name), version)
+            for name, version in job.versions.items()
+        }
+        self._champions = Champions(loaded, job.off)
+        self._decider = Decider(open_store(job.online_address), Loader(folder), chunk=SCORED)
+        self._kept = None
+        if job.sticky_days:
+            self._kept = open_store(job.kept_address, lives_s=lives_of(job.sticky_days))
+
+    def write(self, chunk: Chunk, part: Path) -> None:
+        """Make one part, all or nothing.
+
+        Raises:
+            StoreUnavailableError: The online store, or that of kept decisions, cannot be read or
+                written now. A plan of priors would be worse than none.
+        """
+        self._put(self.rows(chunk), part)
+
+    def rows(self, chunk: Chunk) -> list[Row]:
+        """What is decided for every recipient of a chunk, in its order."""
+        now = self._job.as_of
+        asks = self._asks(chunk)
+        scored = _tried(lambda: self._scored(asks))
+        ids = [self._job.policy.of(ask).id_of(ask) for ask in asks]
+        kept = self._recalled([one for one, ask in zip(ids, asks, strict=True) if is_kept(ask)])
+        made = [
+            self._made(ask, one, kept.get(named))
+            for ask, one, named in zip(asks, scored, ids, strict=True)
+        ]
+        fresh = {
+            named: to_keep(done, now=now)
+            for ask, (_, done), named in zip(asks, made, ids, strict=True)
+            if is_kept(ask) and named not in kept
+        }
+        for named, first in self._won(fresh).items():  # by another process, just now
+            place = ids.index(named)
+            made[place] = self._made(asks[place], scored[place], first)
+        told = zip(asks, made, strict=True)
+        return [row_of(ask, one, done, now=now) for ask, (one, done) in told]
+
+    def _put(self, rows: list[Row], part: Path) -> None:
+        scratch = part.with_name(f".{part.name}.{os.getpid()}.tmp")
+        with scratch.open("wb") as file:
+            pq.write_table(table_of(rows), file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(part)
+
+    def _asks(self, chunk: Chunk) -> list[Ask]:
+        names = ("recipient_key", *chunk.own)
+        owns = zip(chunk.keys, *chunk.own.values(), strict=True)
+        return [Ask(**(self._shared | dict(zip(names, own, strict=True)))) for own in owns]
+
+    def _scored(self, asks: Sequence[Ask]) -> list[Scored]:
+        scored = self._decider.score(asks, now=self._job.as_of, champions=self._champions)
+        if any(Why.STORE_UNAVAILABLE in one.prediction.reasons.values() for one in scored):
+            raise StoreUnavailableError(
+                "the online store", "cannot be read", "see that it is up and reachable"
+            )
+        return scored
+
+    def _made(self, ask: Ask, scored: Scored, kept: Kept | None) -> tuple[Scored, Decision]:
+        """As the service decides: a fault of ours ends in the priors, for this one alone."""
+        now, policy = self._job.as_of, self._job.policy
+        try:
+            return scored, decide(ask, scored.prediction, policy, now=now, kept=kept)
+        except Exception:  # noqa: BLE001  the row says `internal`, and the summary counts it
+            (prior,) = self._decider.prior([ask])
+            return prior, decide(ask, prior.prediction, policy, now=now)
+
+    def _recalled(self, ids: list[str]) -> dict[str, Kept]:
+        store, days = self._kept, self._job.sticky_days
+        if store is None or not ids:
+            return {}
+        return _tried(lambda: recalled(store, ids, now=self._job.as_of, days=days))
+
+    def _won(self, fresh: Mapping[str, Kept]) -> dict[str, Kept]:
+        """Keep what was decided for the first time; those that another process has kept before."""
+        if self._kept is None or self._job.is_dry or not fresh:
+            return {}
+        self._kept.put(ENTITY, [kept.row(named) for named, kept in fresh.items()])
+        stands = self._recalled(list(fresh))
+        return {named: kept for named, kept in stands.items() if kept != fresh[named]}
+
+
+def _tried(read: Callable[[], _Told]) -> _Told:
+    """Redis has 30 ms to answer, which a loaded machine may miss once."""
+    for _ in range(_TRIES - 1):
+        try:
+            return read()
+        except StoreUnavailableError:
+            continue
+    return read()

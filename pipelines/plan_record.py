@@ -1,0 +1,97 @@
+"""What a plan was made of and how, as `run.json` beside it tells."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.events.durable import fsync_directory
+
+COUNTED: Final = ("arm", "hold_reason", "fallback", "binding_constraint", "band")
+
+
+@dataclass(slots=True)
+class Run:
+    """A run and what came of it.
+
+    Args:
+        inputs: Digest of all that the plan depends on but its moment and the states.
+        as_of: The moment, microseconds.
+        versions: Of the models that answered; `off` those that were switched off.
+        sha256: Of the plan.
+        rows: Recipients in it; `scored` those that this run scored itself.
+        score_s, merge_s: Seconds.
+        counts: How often each value stands in a column.
+        hours: Mails that go out by hour, in ISO 8601.
+        is_new: False where the plan was there already.
+    """
+
+    inputs: str
+    as_of: int
+    send: dict[str, Any]
+    versions: dict[str, str]
+    off: list[str]
+    policy: str
+    is_dry: bool
+    n_duplicates: int
+    workers: int
+    sha256: str = ""
+    rows: int = 0
+    scored: int = 0
+    score_s: float = 0.0
+    merge_s: float = 0.0
+    counts: dict[str, dict[str, int]] = field(default_factory=lambda: {n: {} for n in COUNTED})
+    hours: dict[str, int] = field(default_factory=dict)
+    is_new: bool = True
+
+    def count(self, table: pa.Table) -> None:
+        """Take a part of the plan into account."""
+        self.rows += len(table)
+        for name, counted in self.counts.items():
+            _add(counted, table[name])
+        sent = table.filter(pc.invert(table["hold_back"]))
+        hours = pc.floor_temporal(sent["best_at"], unit="hour")
+        _add(self.hours, pc.strftime(hours, format="%Y-%m-%dT%H:%MZ"))
+
+    def write(self, file: Path) -> None:
+        """Put it there, all or nothing."""
+        put_json(file, asdict(self))
+
+    @classmethod
+    def read(cls, file: Path) -> Self | None:
+        """None where there is none, or it is of another version."""
+        told = json_of(file)
+        try:
+            return cls(**told) if told else None
+        except TypeError:
+            return None
+
+
+def put_json(file: Path, told: Mapping[str, Any]) -> None:
+    """Write an object to a file, all or nothing, so that it outlives a power cut."""
+    scratch = file.with_name(f".{file.name}.tmp")
+    with scratch.open("wb") as opened:
+        opened.write(orjson.dumps(told, option=orjson.OPT_INDENT_2))
+        opened.flush()
+        os.fsync(opened.fileno())
+    scratch.replace(file)
+    fsync_directory(file.parent)
+
+
+def json_of(file: Path) -> Mapping[str, Any]:
+    """An object of a file; empty where there is none."""
+    try:
+        told = orjson.loads(file.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _add(counted: dict[str, int], column: pa.ChunkedArray) -> None:
+    for found in pc.value_counts(column).to_pylist():
+        counted[found["values"]] = counted.get(found["values"], 0) + found["counts"]

@@ -1,0 +1,230 @@
+"""An audience to its plan: chunk by chunk, of one moment, gone on with after any kind of end.
+
+    OUT             the plan
+    OUT.run.json    what it was made of, and how (in place of OUT's suffix)
+    OUT.parts/      while it is being made: a part a chunk, and the moment it began with
+
+A part is named by its chunk and a digest of all that it depends on but the states: the rows, the
+send, the moment, the models, the policy. It is there whole or not at all. So whatever is there is
+not made again, and a run of other inputs never takes it for its own.
+
+Failure mode: states are those of the time when a chunk is scored. Events that come in during the
+run, or between a kill and the next run, are in the later chunks and not in the earlier ones.
+"""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features.events.durable import fsync_directory, make_directory
+from features.events.schema import SECOND_US
+from models.bundle import GRAPH, sha256_of
+from models.registry import ModelFolder
+from pipelines import plan
+from pipelines.audience import Audience
+from pipelines.errors import PlanBusyError
+from pipelines.plan_chunk import CHUNK, Job
+from pipelines.plan_pool import Task, written
+from pipelines.plan_record import Run, json_of, put_json
+from serving.asks import Champions
+from serving.http.schemas import ScoreRequest
+from serving.loader import Loader
+from serving.policy import policy_of
+from serving.settings import ServingSettings
+
+BEGUN: Final = "begun.json"
+LOCK: Final = "lock"
+TOGETHER: Final = 20  # parts in one row group of the plan
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to make.
+
+    Args:
+        as_of: The moment that all are scored at, microseconds; None for that of an unfinished or
+            finished plan of the same inputs, and `now` where there is none.
+        workers: Processes that score.
+        is_dry: Nothing is kept.
+        chunk: Recipients that are scored and kept together.
+    """
+
+    audience: Audience
+    send: ScoreRequest
+    out: Path
+    now: int
+    as_of: int | None = None
+    workers: int = 1
+    is_dry: bool = False
+    chunk: int = CHUNK
+
+
+def make_plan(order: Order, settings: ServingSettings, *, progress: Progress) -> Run:
+    """Score everybody and write the plan; what is there of the same inputs is not made again.
+
+    Args:
+        progress: Told how many of how many recipients are done.
+
+    Raises:
+        PlanBusyError: Another process is at it.
+        PlanUnfinishedError: It ended before the last chunk, for a reason that is told.
+    """
+    parts = order.out.with_name(order.out.name + ".parts")
+    record = order.out.with_suffix(".run.json")
+    champions = _champions(settings)
+    digests = [chunk.digest for chunk in order.audience.chunks(order.chunk)]
+    run = _run_of(order, settings, champions, digests)
+    with _alone(parts, order.out):
+        before = Run.read(record)
+        run.as_of = _moment(order, run.inputs, [json_of(parts / BEGUN), json_of(record)])
+        if before is not None and _is_made(before, run, order.out):
+            shutil.rmtree(parts)
+            before.is_new = False
+            return before
+        put_json(parts / BEGUN, {"inputs": run.inputs, "as_of": run.as_of})
+        named = [_part(parts, run, number, one) for number, one in enumerate(digests)]
+        for old in set(parts.iterdir()) - {*named, parts / BEGUN, parts / LOCK}:
+            old.unlink()
+        began = time.perf_counter()
+        job = _job(order, settings, champions, run)
+        n_all = len(order.audience.rows)
+        missing, n_there = _missing(order, named)
+        progress(n_there, n_all)
+        for n in written(job, missing, workers=order.workers, out=order.out):
+            run.scored += n
+            progress(n_there + run.scored, n_all)
+        run.score_s = time.perf_counter() - began
+        _merge(named, order.out, run)
+        run.merge_s = time.perf_counter() - began - run.score_s
+        run.write(record)
+        shutil.rmtree(parts)
+    return run
+
+
+def _champions(settings: ServingSettings) -> Champions:
+    """Those that a service which starts now would answer with."""
+    loader = Loader(ModelFolder(settings.models_dir))
+    loader.look()
+    return loader.current
+
+
+def _run_of(
+    order: Order, settings: ServingSettings, champions: Champions, digests: Sequence[str]
+) -> Run:
+    policy, by_name = policy_of(settings), champions.by_name
+    asked = order.send.model_dump(mode="json", exclude={"recipient_key"}, exclude_unset=True)
+    graphs = {name: one.bundle.manifest.files[GRAPH] for name, one in by_name.items()}
+    told = [
+        plan.VERSION, order.chunk, str(settings.data_dir.absolute()), asked, asdict(policy),
+        settings.sticky_days, order.is_dry, graphs, sorted(champions.off), digests,
+    ]  # fmt: skip
+    versions = {name: one.version for name, one in by_name.items()}
+    return Run(
+        inputs=_digest([*told, versions]),
+        as_of=0,
+        send=asked,
+        versions=versions,
+        off=sorted(champions.off),
+        policy=policy.name,
+        is_dry=order.is_dry,
+        n_duplicates=order.audience.n_duplicates,
+        workers=order.workers,
+    )
+
+
+def _job(order: Order, settings: ServingSettings, champions: Champions, run: Run) -> Job:
+    return Job(
+        send=order.send.model_dump_json(exclude_unset=True).encode(),
+        as_of=run.as_of,
+        policy=policy_of(settings),
+        versions=run.versions,
+        off=champions.off,
+        models_dir=settings.models_dir,
+        online_address=settings.online_address,
+        kept_address=settings.kept_address,
+        sticky_days=settings.sticky_days,
+        is_dry=order.is_dry,
+    )
+
+
+def _moment(order: Order, inputs: str, found: Sequence[Mapping[str, Any]]) -> int:
+    """The one asked for, or that of an earlier run of the same inputs, or now; whole seconds."""
+    if order.as_of is not None:
+        return order.as_of
+    for told in found:
+        if told.get("inputs") == inputs and isinstance(told.get("as_of"), int):
+            return int(told["as_of"])
+    return order.now // SECOND_US * SECOND_US
+
+
+def _is_made(before: Run, run: Run, out: Path) -> bool:
+    """Whether the plan is there, of these inputs and this moment, as it was written."""
+    if (before.inputs, before.as_of) != (run.inputs, run.as_of) or not out.is_file():
+        return False
+    return sha256_of(out) == before.sha256
+
+
+def _part(parts: Path, run: Run, number: int, digest: str) -> Path:
+    return parts / f"{number:06d}-{_digest([run.inputs, run.as_of, digest])}.parquet"
+
+
+def _missing(order: Order, named: Sequence[Path]) -> tuple[Iterator[Task], int]:
+    """The chunks that have no part yet, and how many recipients are in those that have one."""
+    is_there = [part.exists() for part in named]
+    n_there = order.chunk * sum(is_there[:-1])
+    if is_there and is_there[-1]:
+        n_there += len(order.audience.rows) - order.chunk * (len(named) - 1)
+    chunks = zip(order.audience.chunks(order.chunk), named, is_there, strict=True)
+    return ((chunk, part) for chunk, part, is_made in chunks if not is_made), n_there
+
+
+def _merge(named: Sequence[Path], out: Path, run: Run) -> None:
+    """The parts in order as one file, some of them in memory at a time."""
+    scratch = out.with_name(f".{out.name}.tmp")
+    with pq.ParquetWriter(scratch, plan.SCHEMA, compression="zstd") as writer:
+        for begin in range(0, len(named), TOGETHER):
+            some = [pq.ParquetFile(part).read() for part in named[begin : begin + TOGETHER]]
+            table = pa.concat_tables(some)
+            run.count(table)
+            writer.write_table(table)
+    with scratch.open("rb") as file:
+        os.fsync(file.fileno())
+    run.sha256 = sha256_of(scratch)
+    scratch.replace(out)
+    fsync_directory(out.parent)
+
+
+@contextmanager
+def _alone(parts: Path, out: Path) -> Iterator[None]:
+    """Nobody else makes this plan; whoever dies gives the place free."""
+    make_directory(parts)
+    descriptor = os.open(parts / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise PlanBusyError(out) from None
+    else:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def cores() -> int:
+    """How many processes can work at once."""
+    return len(os.sched_getaffinity(0))
+
+
+def _digest(told: Any) -> str:
+    return blake2b(orjson.dumps(told), digest_size=12).hexdigest()

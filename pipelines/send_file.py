@@ -1,0 +1,61 @@
+"""What is asked about everybody of an audience: a YAML file with the fields of a score request.
+
+Every scalar is read as the text it is, so that `start: 21:00` and `send_id: 007` mean what they
+look like; the schema of the API makes times, numbers and truths of them.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import ValidationError
+
+from features.errors import FileUnusableError
+from serving.http.schemas import ScoreRequest
+
+ANYBODY: Final = "somebody"  # stands for the key of a recipient where there is none yet
+# The key is each recipient's own, and there is no column for explanations.
+FIELDS: Final = tuple(
+    name for name in ScoreRequest.model_fields if name not in {"recipient_key", "explain"}
+)
+_REMEDY: Final = f"give `send_id` and what you like of {', '.join(FIELDS[1:])}"
+_NO_THROTTLE: Final = (
+    "throttle is over all recipients at once and cannot be kept chunk by chunk",
+    "name the hours that are full in rules.full_hours, or ask /v1/score:batch, a thousand at a "
+    "time with `planned`",
+)
+
+
+def read_send(file: Path) -> ScoreRequest:
+    """The request that all share, under a key that is nobody's.
+
+    Raises:
+        FileUnusableError: It cannot be read, a field is not ours, or a value does not fit; the
+            error names field and remedy.
+    """
+    try:
+        told: Any = yaml.load(file.read_bytes(), Loader=yaml.BaseLoader)  # noqa: S506  texts only
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise FileUnusableError(str(file), str(error), "write YAML, " + _REMEDY) from error
+    if not isinstance(told, dict):
+        raise FileUnusableError(str(file), "is not fields with values", _REMEDY)
+    if "throttle" in told:
+        raise FileUnusableError(str(file), *_NO_THROTTLE)
+    unknown = [str(name) for name in told if name not in FIELDS]
+    if unknown:
+        raise FileUnusableError(str(file), f"there is no field {unknown[0]}", _REMEDY)
+    if not told.get("send_id"):
+        problem = "there is no send_id, by which a mail rendered later is decided the same"
+        raise FileUnusableError(str(file), problem, "add one, such as `send_id: spring-24`")
+    try:
+        return ScoreRequest.model_validate({**told, "recipient_key": ANYBODY})
+    except ValidationError as error:
+        raise FileUnusableError(str(file), mistakes_of(error), "see docs/api.md, asking") from error
+
+
+def mistakes_of(error: ValidationError) -> str:
+    """Where and what, in one line; the file is the caller's own, so its names are repeated."""
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'the request'}: {item['msg']}"
+        for item in error.errors(include_url=False)[:5]
+    )
