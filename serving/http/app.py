@@ -76,6 +76,7 @@ def create_app(
         folding=folding,
         metrics=metrics,
         clock=clock,
+        timed=metrics.observe_stages,
         chooser=Chooser(_policy(settings), keeper),
         patience=Patience(settings.deadline_ms / 1_000, metrics),
         store=states,
@@ -159,7 +160,9 @@ def _writers(
     if settings.decision_log:
         decisions = DecisionLog(settings.decisions_dir, lost=metrics.count_lost)
     if settings.sticky_days:
-        keeper = Keeper(settings.kept_address, days=settings.sticky_days)
+        keeper = Keeper(
+            settings.kept_address, days=settings.sticky_days, lost=metrics.count_kept_lost
+        )
     return decisions, keeper
 
 
