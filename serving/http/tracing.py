@@ -29,7 +29,7 @@ from serving.stages import Laps
 
 NAME: Final = "opportune"
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-STOP_S: Final = 2.0  # for what waits to be sent at the end
+STOP_S: Final = 1.0  # for what waits to be sent at the end
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
