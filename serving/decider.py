@@ -25,6 +25,7 @@ from serving.fallback import FallbackReason as Why
 from serving.guard import Reads
 from serving.items import CONTENT_LAYOUT, NO_ITEMS, Items, items_of
 from serving.scorer import RECIPIENT_LAYOUT, Known, predict
+from serving.stages import Laps, Stage
 
 LOG: Final = logging.getLogger("opportune.decider")
 _NO_MODELS: Final = Champions()
@@ -79,6 +80,7 @@ class Decider:
         now: int,
         deadline: Deadline = NEVER,
         champions: Champions | None = None,
+        laps: Laps | None = None,
     ) -> list[Scored]:
         """A prediction for every ask, whatever is down.
 
@@ -87,14 +89,17 @@ class Decider:
 
         Args:
             champions: Others than those that serve, for who asks what they would say.
+            laps: Told how long reading and scoring took.
         """
+        laps = Laps() if laps is None else laps
         champions = self._loader.current if champions is None else champions
         reserve_s = RESERVE_S * len(asks)
         done: list[Scored] = []
         for start in range(0, len(asks), self._size):
             if deadline.left_s() <= reserve_s:
                 return done + self.prior(asks[start:], why=Why.DEADLINE)
-            done += self._chunk(asks[start : start + self._size], champions, now, deadline)
+            part = asks[start : start + self._size]
+            done += self._chunk(part, champions, now, deadline, laps)
         return done
 
     def prior(self, asks: Sequence[Ask], *, why: Why = Why.INTERNAL) -> list[Scored]:
@@ -102,10 +107,16 @@ class Decider:
         return [Scored(_prior(len(ask.candidates), why), _NO_MODELS) for ask in asks]
 
     def _chunk(
-        self, asks: Sequence[Ask], champions: Champions, now: int, deadline: Deadline
+        self,
+        asks: Sequence[Ask],
+        champions: Champions,
+        now: int,
+        deadline: Deadline,
+        laps: Laps,
     ) -> list[Scored]:
         try:
             known = self.known(asks, now)
+            laps.end(Stage.READ)
             if deadline.is_over():  # the store took it all
                 return self.prior(asks, why=Why.DEADLINE)
             found = predict(asks, known, champions, at=now)
@@ -113,6 +124,8 @@ class Decider:
         except Exception:  # a fault of ours must not cost anybody a mail
             LOG.exception("scoring %d recipients failed; asking for each alone", len(asks))
             return [self._alone(ask, champions, now) for ask in asks]
+        finally:
+            laps.end(Stage.SCORE)
 
     def _alone(self, ask: Ask, champions: Champions, now: int) -> Scored:
         """What one recipient's data break must not reach the neighbours."""

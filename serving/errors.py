@@ -1,4 +1,4 @@
-"""What can go wrong with the service's keys; each error says what to do, and names no secret."""
+"""What can go wrong in the service's parts; each error says what to do, and names no secret."""
 
 from pathlib import Path
 
@@ -32,6 +32,16 @@ class TooManyKeysError(ServingError):
         super().__init__(
             f"{name} has the live keys {' and '.join(live)}; revoke the one that is no longer "
             "used with `opportune keys revoke ID`"
+        )
+
+
+class TracingMissingError(ServingError):
+    """Traces are asked for, and what makes them is not installed."""
+
+    def __init__(self, missing: str) -> None:
+        super().__init__(
+            f"OPPORTUNE_TRACES=true needs {missing}, which is not installed; "
+            "pip install 'opportune[tracing]', or set OPPORTUNE_TRACES=false"
         )
 
 

@@ -12,7 +12,7 @@ is gone. Where the store cannot be read the answer is made anew.
 import logging
 import struct
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -23,6 +23,7 @@ from features.events.schema import HOUR_US, SECOND_US
 from features.online import open_reader, open_store
 from features.packed_rows import Row
 from features.packing import SEEN_AT
+from serving.decision_log import Lost
 from serving.flusher import Flusher
 from serving.guard import GuardedStore, Reads
 from serving.holding import HoldReason
@@ -109,16 +110,24 @@ class Keeper:
     Args:
         address: Of the store, as `open_store` takes it.
         days: How long a decision stays.
+        lost: Told how many are kept in this process alone, and why.
     """
 
-    def __init__(self, address: str, *, days: float) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        days: float,
+        lost: Callable[[Lost, int], None] = lambda _why, _n: None,
+    ) -> None:
         self._days = days
         self._reader = open_reader(address, lives_s=lives_of(days))
         self._reads = GuardedStore(self._reader)
         self._store = open_store(address, lives_s=lives_of(days))
         self._life_us = round(days * 24 * HOUR_US)
         self._at_hand: OrderedDict[str, Kept] = OrderedDict()
-        self._waiting: deque[tuple[str, Kept]] = deque(maxlen=ROOM)
+        self._waiting: deque[tuple[str, Kept]] = deque()
+        self._lost = lost
         self._tidied_at = 0
         self._is_troubled = False
         self._flusher = Flusher(self._flush, name="opportune-kept")
@@ -134,7 +143,10 @@ class Keeper:
     def keep(self, named: str, kept: Kept) -> None:
         """Keep a decision that was not recalled. Returns at once."""
         if self._at_hand.setdefault(named, kept) is kept:
-            self._waiting.append((named, kept))
+            if len(self._waiting) < ROOM:
+                self._waiting.append((named, kept))
+            else:
+                self._lost(Lost.QUEUE_FULL, 1)
             if len(self._at_hand) > AT_HAND:
                 self._at_hand.popitem(last=False)
 
@@ -166,6 +178,7 @@ class Keeper:
             if not self._is_troubled:
                 LOG.warning("%s; decisions are kept in this process alone", error)
             self._is_troubled = True
+            self._lost(Lost.NOT_WRITTEN, len(rows))
         else:
             self._is_troubled = False
 

@@ -159,6 +159,17 @@ class ServingSettings(DataSettings):
         default=True,
         description="Whether /metrics needs no API key; else one with the scope `admin`.",
     )
+    traces: bool = Field(
+        default=False,
+        description="Whether requests are traced (extra `tracing`); where to is said by the "
+        "variables OTEL_EXPORTER_OTLP_*.",
+    )
+    trace_share: float = Field(
+        0.01,
+        description="Share of the requests that are traced, of those whose caller has not decided.",
+        ge=0,
+        le=1,
+    )
     webhook_secrets: dict[str, list[SecretStr]] = Field(
         default_factory=dict,
         description="Per mail provider the secrets that prove its webhooks, as JSON; two while "

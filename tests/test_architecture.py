@@ -150,4 +150,5 @@ def test_the_wheel_holds_the_five_packages_and_the_command(tmp_path):
     templates = {named(path) for path in (REPOSITORY / "serving").rglob("templates/*")}
     assert "serving/http/templates/page.css" in templates
     assert templates <= set(names)
+    assert {f"serving/dashboards/{name}" for name in ("opportune.json", "alerts.yml")} <= set(names)
     assert commands.split() == ["[console_scripts]", "opportune", "=", "pipelines.cli:main"]

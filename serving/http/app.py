@@ -1,10 +1,10 @@
 """Builds the service and joins its parts; nothing happens before `create_app` is called."""
 
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -21,6 +21,7 @@ from serving.chooser import Chooser
 from serving.clock import Clock, system_clock
 from serving.decider import Decider
 from serving.decision_log import DecisionLog
+from serving.errors import TracingMissingError
 from serving.folding import Folding
 from serving.follower import Follower
 from serving.guard import STORE, GuardedStore
@@ -46,8 +47,12 @@ from serving.loader import LOG, Loader
 from serving.policy import policy_of
 from serving.settings import ServingSettings
 from serving.shadow import Shadow
+from serving.stages import Laps
 from serving.trials import Trials
 from serving.webhooks import Certificates, Webhooks
+
+if TYPE_CHECKING:
+    from serving.http.tracing import Tracing
 
 
 def create_app(
@@ -66,6 +71,7 @@ def create_app(
     folding = Folding(Stream(log, store), address=settings.online_address)
     states = GuardedStore(reader, opened=lambda: metrics.count_opened(STORE))
     decisions, keeper = _writers(settings, metrics)
+    tracing = tracing_of(settings)
     drain = Drain(settings.drain_s)
     decider = Decider(states, loader)
     share, salt = settings.shadow_share, settings.holdout_salt
@@ -77,6 +83,7 @@ def create_app(
         folding=folding,
         metrics=metrics,
         clock=clock,
+        timed=metrics.observe_stages if tracing is None else _both(metrics, tracing),
         chooser=Chooser(policy_of(settings), keeper),
         patience=Patience(settings.deadline_ms / 1_000, metrics),
         store=states,
@@ -85,7 +92,7 @@ def create_app(
         shadow=shadow,
     )
 
-    beside = [one for one in (decisions, keeper, shadow) if one is not None]
+    beside = [one for one in (decisions, keeper, shadow, tracing) if one is not None]
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -121,6 +128,8 @@ def create_app(
         version="1",
         lifespan=lifespan,
         redoc_url=None,
+        # FastAPI's own traces hold paths and queries, and its environment alone can turn them on.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     access = Access(
         KeyRing(KeyFile(settings.keys_file)),
@@ -136,14 +145,21 @@ def create_app(
     app.include_router(webhook_router(webhooks, folding, metrics, clock, guarded, parts.intakes))
     _answer_mistakes(app, pages)
     _describe(app, access)
+    _wrap(app, parts, tracing, settings)
+    return app
+
+
+def _wrap(app: FastAPI, parts: Parts, tracing: "Tracing | None", settings: ServingSettings) -> None:
+    """The last one added is the outermost."""
     app.add_middleware(
         Limits,
         max_bytes=settings.max_body_bytes,
         max_stream_bytes=settings.max_stream_bytes,
-        metrics=metrics,
+        metrics=parts.metrics,
     )
-    app.add_middleware(Envelope, drain=drain)  # the last one added is the outermost
-    return app
+    if tracing is not None:
+        tracing.around(app)
+    app.add_middleware(Envelope, drain=parts.drain)
 
 
 def _loader(settings: ServingSettings, metrics: Metrics, clock: Clock) -> Loader:
@@ -165,8 +181,33 @@ def _writers(
     if settings.decision_log:
         decisions = DecisionLog(settings.decisions_dir, lost=metrics.count_lost)
     if settings.sticky_days:
-        keeper = Keeper(settings.kept_address, days=settings.sticky_days)
+        keeper = Keeper(
+            settings.kept_address, days=settings.sticky_days, lost=metrics.count_kept_lost
+        )
     return decisions, keeper
+
+
+def tracing_of(settings: ServingSettings) -> "Tracing | None":
+    """What makes traces, where they are asked for.
+
+    Raises:
+        TracingMissingError: They cannot be made here.
+    """
+    if not settings.traces:
+        return None
+    try:
+        from serving.http.tracing import Tracing  # noqa: PLC0415  few want it, and it is an extra
+    except ModuleNotFoundError as error:
+        raise TracingMissingError(str(error.name)) from error
+    return Tracing(settings.trace_share)
+
+
+def _both(metrics: Metrics, tracing: "Tracing") -> Callable[[Laps], None]:
+    def timed(laps: Laps) -> None:
+        metrics.observe_stages(laps)
+        tracing.stages(laps)
+
+    return timed
 
 
 def _webhooks(settings: ServingSettings, log: EventLog) -> Webhooks:

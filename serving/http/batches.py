@@ -30,6 +30,7 @@ from serving.http.rooms import RETRY_AFTER_S
 from serving.http.routes import Parts, answers
 from serving.http.rule_schemas import throttle_of
 from serving.http.schemas import BatchAnswer, BatchRequest, ItemRefused, Problem, ScoreRequest
+from serving.stages import Laps, Stage
 from serving.throttle import Throttle
 
 AT_ONCE: Final = 200  # lines that are scored together; other calls come in between
@@ -111,8 +112,12 @@ def _results(
         except ValidationError as error:
             refused = ItemRefused(index=first + place, errors=mistakes(error))
             results.append(refused.model_dump_json().encode())
-    for place, answer in zip(places, answers(parts, asks, *terms), strict=True):
+    laps = Laps()
+    answered = answers(parts, asks, terms.deadline, terms.why, laps, terms.throttle)
+    for place, answer in zip(places, answered, strict=True):
         results[place] = orjson.dumps(answer)
+    laps.end(Stage.WRITE)
+    parts.timed(laps)
     return results
 
 

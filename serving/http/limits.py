@@ -65,9 +65,8 @@ class Limits:
         try:
             await self._app(scope, counted, watched)
         finally:
-            # The route's own pattern, never the path: a label of what callers make up would grow.
-            path = getattr(scope.get("route"), "path", "other")
-            self._metrics.observe_request(path, status, time.monotonic() - scope[ARRIVED])
+            spent_s = time.monotonic() - scope[ARRIVED]
+            self._metrics.observe_request(pattern_of(scope), status, spent_s)
             if is_late(scope):
                 self._metrics.count_late()
 
@@ -77,3 +76,8 @@ class Limits:
             if is_ndjson(told.decode("latin-1")):
                 return self._max_stream_bytes
         return self._max_bytes
+
+
+def pattern_of(scope: Scope) -> str:
+    """The route's own pattern, never the path: what callers make up would grow, and says who."""
+    return str(getattr(scope.get("route"), "path", "other"))

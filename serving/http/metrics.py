@@ -7,10 +7,24 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from models.specs import SPECS
 from serving.asks import Champions, Prediction
 from serving.decision import Decision
 from serving.decision_log import Lost
+from serving.guard import STORE
+from serving.stages import Laps, Stage
 
+DAY_S: Final = 86_400
+DRAWN: Final = ("hour", "item", "hold")  # what a decision may explore
+
+# From a minute to a year: what the newest event of a recipient may be old.
+AGE_S: Final = tuple(
+    float(seconds) for seconds in (
+        60, 600, 3_600, 6 * 3_600, DAY_S, 3 * DAY_S, 7 * DAY_S, 14 * DAY_S, 30 * DAY_S,
+        91 * DAY_S, 182 * DAY_S, 365 * DAY_S,
+    )
+)  # fmt: skip
+STAGE_S: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 LATENCY_S: Final = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -84,7 +98,36 @@ class Metrics:
             ["dependency"],
             registry=self._registry,
         )
-        self._counted: dict[tuple[str, str], Counter] = {}
+        self._kept_lost = Counter(
+            "opportune_kept_lost",
+            "Decisions that other processes and the next start will not recall.",
+            ["why"],
+            registry=self._registry,
+        )
+        self._explored = Counter(
+            "opportune_explored",
+            "Decisions of which something was drawn, by what.",
+            ["what"],
+            registry=self._registry,
+        )
+        self._stages = Histogram(
+            "opportune_stage_seconds",
+            "Time of a scoring call in each of its stages.",
+            ["stage"],
+            buckets=STAGE_S,
+            registry=self._registry,
+        )
+        self._age = Histogram(
+            "opportune_feature_age_seconds",
+            "Age of the newest event behind an answer, where there is one.",
+            buckets=AGE_S,
+            registry=self._registry,
+        )
+        self._answered: dict[tuple[str, str], Counter] = {}
+        self._decided: dict[tuple[str, str, str], Counter] = {}
+        self._by_stage = {stage: self._stages.labels(stage.value) for stage in Stage}
+        self._by_draw = {what: self._explored.labels(what) for what in DRAWN}
+        self._begin_at_zero()
         self._now = _Now()
         self._registry.register(self._now)
 
@@ -95,15 +138,35 @@ class Metrics:
     def count_prediction(self, prediction: Prediction) -> None:
         """Count an answer's parts."""
         for told in prediction.reasons.items():
-            counted = self._counted.get(told)
+            counted = self._answered.get(told)
             if counted is None:  # looking a label up takes longer than counting
-                counted = self._counted[told] = self._answers.labels(*told)
+                counted = self._answered[told] = self._answers.labels(*told)
             counted.inc()
 
     def count_decision(self, made: Decision) -> None:
         """Count what was decided."""
-        arm, hold, binding = made.arm, made.hold.reason.value, made.hours.binding.value
-        self._decisions.labels(arm, hold, binding).inc()
+        told = made.arm, made.hold.reason.value, made.hours.binding.value
+        counted = self._decided.get(told)
+        if counted is None:
+            counted = self._decided[told] = self._decisions.labels(*told)
+        counted.inc()
+        first = made.ranked.first
+        if made.hours.is_explored:
+            self._by_draw["hour"].inc()
+        if first is not None and first.is_explored:
+            self._by_draw["item"].inc()
+        if made.hold.is_explored:
+            self._by_draw["hold"].inc()
+
+    def observe_age(self, age_s: int) -> None:
+        """Count an answer by the age of its newest event; below zero where there is none."""
+        if age_s >= 0:
+            self._age.observe(age_s)
+
+    def observe_stages(self, laps: Laps) -> None:
+        """Count a scoring call by what its stages took."""
+        for stage, seconds in laps.seconds().items():
+            self._by_stage[stage].observe(seconds)
 
     def count_event(self, outcome: str, n: int = 1) -> None:
         """Count events: accepted, duplicate or the reason of a rejection."""
@@ -125,6 +188,10 @@ class Metrics:
         """Count decisions that are not in the log."""
         self._lost.labels(why.value).inc(n)
 
+    def count_kept_lost(self, why: Lost, n: int) -> None:
+        """Count decisions that are kept in this process alone."""
+        self._kept_lost.labels(why.value).inc(n)
+
     def count_opened(self, dependency: str) -> None:
         """Count a breaker that opened."""
         self._opened.labels(dependency).inc()
@@ -133,19 +200,33 @@ class Metrics:
         """Count a bundle that was not taken."""
         self._refused.labels(model).inc()
 
-    def page(self, champions: Champions, *, is_open: Mapping[str, bool]) -> bytes:
+    def page(self, champions: Champions, *, is_open: Mapping[str, bool], is_ready: bool) -> bytes:
         """The text that Prometheus reads.
 
         Args:
             is_open: By dependency, whether its breaker is open in this process.
+            is_ready: What `/readyz` says.
         """
-        self._now.champions, self._now.is_open = champions, is_open
+        self._now.champions, self._now.is_open, self._now.is_ready = champions, is_open, is_ready
         if not self._is_shared:
             return generate_latest(self._registry)
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         together.register(self._now)
         return generate_latest(together)
+
+    def _begin_at_zero(self) -> None:
+        """What an alert looks at is there before it first happens.
+
+        To Prometheus a counter that begins at one has not grown.
+        """
+        for spec in SPECS:
+            self._refused.labels(spec.name)
+        for why in Lost:
+            self._lost.labels(why.value)
+            self._kept_lost.labels(why.value)
+        self._opened.labels(STORE)
+        self._events.labels("accepted")
 
 
 class _Now:
@@ -157,6 +238,7 @@ class _Now:
     def __init__(self) -> None:
         self.champions = Champions()
         self.is_open: Mapping[str, bool] = {}
+        self.is_ready = False
 
     def collect(self) -> Iterator[Metric]:
         """As the registry asks."""
@@ -176,3 +258,6 @@ class _Now:
         for name, is_open in self.is_open.items():
             breakers.add_metric([name], float(is_open))
         yield breakers
+        ready = GaugeMetricFamily("opportune_ready", "1 while /readyz says so, else 0.")
+        ready.add_metric([], float(self.is_ready))
+        yield ready

@@ -27,6 +27,7 @@ from serving.http.rule_schemas import Strict
 from serving.http.schemas import MAX_CANDIDATES, Problem, ScoreRequest
 from serving.links import EXPIRES, SIGNATURE
 from serving.policy import Band
+from serving.stages import Laps, Stage
 
 MAX_AGE_S: Final = 60
 LASTING: Final = frozenset({Why.NONE, Why.NO_EVIDENCE, Why.UNKNOWN_RECIPIENT, Why.NO_MODEL})
@@ -97,12 +98,17 @@ def render_router(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
         body, ignored = _asked(recipient_key, request.query_params)
         deadline = parts.patience.deadline(request)
         why = parts.patience.why_not(request, deadline)
-        (answer,) = answers(parts, [ask_of(body)], deadline, why)
+        laps = Laps()
+        (answer,) = answers(parts, [ask_of(body)], deadline, why, laps)
         told = flat(answer)
         headers = _kept(told, answer["fallback"]["reason"])
-        if _is_known(headers.get("etag", ""), request.headers.get("if-none-match", "")):
+        has_it = _is_known(headers.get("etag", ""), request.headers.get("if-none-match", ""))
+        shown = RenderAnswer(**told, ignored=" ".join(ignored))
+        content = b"" if has_it else shown.model_dump_json().encode()
+        laps.end(Stage.WRITE)
+        parts.timed(laps)
+        if has_it:
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-        content = RenderAnswer(**told, ignored=" ".join(ignored)).model_dump_json()
         return Response(content, headers=headers, media_type="application/json")
 
     return router

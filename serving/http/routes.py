@@ -6,7 +6,7 @@ else; what the models could not know is told in `fallback`.
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -51,6 +51,7 @@ from serving.http.schemas import (
 from serving.kept import Kept
 from serving.loader import Loader
 from serving.shadow import Shadow
+from serving.stages import Laps, Stage
 from serving.throttle import Throttle
 
 LOG: Final = logging.getLogger("opportune.http")
@@ -67,6 +68,7 @@ class Parts:
     folding: Folding
     metrics: Metrics
     clock: Clock
+    timed: Callable[[Laps], None]
     chooser: Chooser
     patience: Patience
     store: GuardedStore
@@ -92,8 +94,12 @@ def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
         ask = ask_of(parsed(ScoreRequest, await request.body()))
         deadline = parts.patience.deadline(request)
         why = parts.patience.why_not(request, deadline)
-        (answer,) = answers(parts, [ask], deadline, why)
-        return Response(orjson.dumps(answer), media_type="application/json")
+        laps = Laps()
+        (answer,) = answers(parts, [ask], deadline, why, laps)
+        written = orjson.dumps(answer)
+        laps.end(Stage.WRITE)
+        parts.timed(laps)
+        return Response(written, media_type="application/json")
 
     @router.post(
         "/v1/events",
@@ -122,7 +128,11 @@ def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
     @router.get("/metrics", response_class=Response)
     async def metrics() -> Response:
         """Metrics for Prometheus."""
-        page = parts.metrics.page(parts.loader.current, is_open={STORE: parts.store.is_open})
+        page = parts.metrics.page(
+            parts.loader.current,
+            is_open={STORE: parts.store.is_open},
+            is_ready=not parts.drain.is_ending,
+        )
         return Response(page, media_type="text/plain; version=0.0.4")
 
     return router
@@ -133,12 +143,13 @@ def answers(
     asks: Sequence[Ask],
     deadline: Deadline,
     why: Why,
+    laps: Laps,
     throttle: Throttle | None = None,
 ) -> list[Answer]:
     """Complete answers in order: by the priors where there is a reason, or for what is late."""
     now = parts.clock()
     if why is Why.NONE:
-        scored = parts.decider.score(asks, now=now, deadline=deadline)
+        scored = parts.decider.score(asks, now=now, deadline=deadline, laps=laps)
     else:
         scored = parts.decider.prior(asks, why=why)
     kept = parts.chooser.recalled(asks, now=now)
@@ -147,6 +158,7 @@ def answers(
     answered = [_answer(parts, ask, one, now, before, shared) for ask, one, before, shared in told]
     if why is Why.NONE:
         parts.shadow.offer(asks, now=now)
+    laps.end(Stage.DECIDE)
     return answered
 
 
@@ -166,6 +178,7 @@ def _answer(
         parts.chooser.keep(ask, made, now=now)
     parts.metrics.count_prediction(scored.prediction)
     parts.metrics.count_decision(made)
+    parts.metrics.observe_age(answer["feature_age_s"])
     if parts.decisions is not None:
         parts.decisions.add(record_of(answer, at=now, slot=ask.slot, is_test=ask.is_test))
     return answer

@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from serving.clock import Clock, system_clock
-from serving.http.app import create_app
+from serving.http.app import create_app, tracing_of
 from serving.http.arrival import TimedProtocol
 from serving.http.request_id import WithRequestId
 from serving.settings import ServingSettings
@@ -36,6 +36,7 @@ def serve(settings: ServingSettings, *, clock: Clock = system_clock) -> None:
         uvicorn.run(create_app(settings, clock=clock), **_options(settings))
         return
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # noqa: TID251  see `serving.__main__`
+    tracing_of(settings)  # a worker that cannot begin would be replaced again and again
     with TemporaryDirectory(prefix="opportune-metrics-") as folder:
         os.environ[SHARED_METRICS] = folder  # noqa: TID251  the workers inherit it
         try:
