@@ -19,6 +19,11 @@ settings.register_profile("ci", derandomize=True, deadline=None)
 settings.load_profile("ci")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes begins first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.path.name not in {"test_docs.py", "test_dockerfile.py"})
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Public data sets in the folder beside the repository; without it the test is skipped."""

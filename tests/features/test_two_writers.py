@@ -17,7 +17,7 @@ from features.stream import AFFINITIES, PROGRESS
 from tests.features.oracle import alike
 
 START, MINUTE_US = 1_700_000_000_000_000, 60_000_000
-N_EVENTS, N_RECIPIENTS, N_ITEMS = 100_000, 60, 7
+N_EVENTS, N_RECIPIENTS, N_ITEMS = 50_000, 60, 7
 KINDS = (EventType.CLICKED, EventType.OPENED, EventType.PURCHASED, EventType.PAGE_VIEWED)
 WORKER = """
 import sys

@@ -8,7 +8,7 @@ import time
 
 from features.events.log import EventLog
 
-N_EVENTS = 200_000
+N_EVENTS = 120_000
 N_KILLS = 20
 
 CHILD = """

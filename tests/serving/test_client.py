@@ -163,15 +163,18 @@ def test_the_senders_hour_window_and_order_are_kept():
     assert windowed.send_time.best_at == "2026-03-01T17:00:00+09:00"
 
 
+CLOSE = b"connection: close\r\n"  # it does: a call on a line it has left would not reach it
+
+
 def json_200(body):
     content = orjson.dumps(body)
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-    return head % len(content) + content
+    head = b"HTTP/1.1 200 OK\r\n" + CLOSE + b"content-type: application/json\r\n"
+    return head + b"content-length: %d\r\n\r\n" % len(content) + content
 
 
 GOOD = local_answer("r", ASK, why=ClientReason.TIMEOUT, now=NOW).as_dict()
-WRONG = b"HTTP/1.1 500 Oops\r\ncontent-type: text/html\r\ncontent-length: 4\r\n\r\n<p/>"
-MOVED = b"HTTP/1.1 302 Found\r\nlocation: /v1/other\r\ncontent-length: 0\r\n\r\n"
+WRONG = b"HTTP/1.1 500 Oops\r\n" + CLOSE + b"content-length: 4\r\n\r\n<p/>"
+MOVED = b"HTTP/1.1 302 Found\r\n" + CLOSE + b"location: /v1/other\r\ncontent-length: 0\r\n\r\n"
 FAULTS = {
     "silent": (None, ClientReason.TIMEOUT),
     "dripping": (b"HTTP/1.1 200 OK\r\nx-slow: " + b"z" * 10_000, ClientReason.TIMEOUT),
