@@ -52,10 +52,6 @@ class Stack:
 
     lying: Reading
 
-    def part(self, rows: slice | Times) -> "Stack":
-        """Some of the rows."""
-        return Stack(self.lying.part(rows))
-
     def read(self, at: int, layout: Layout) -> Reading:
         """All of them at one moment, microseconds."""
         own = self.lying

@@ -48,8 +48,7 @@ class Platt:
 
     def slopes_at(self, raw: Floats) -> Floats:
         """By how much log odds rise with the score, shape (n,)."""
-        slopes = np.cumsum([self.slope, *self.bends])
-        return np.asarray(slopes[np.searchsorted(self.knots, raw, side="right")])
+        return np.asarray(self._slopes[np.searchsorted(self.knots, raw, side="right")])
 
     def raw_of(self, p: Floats) -> Floats:
         """Probabilities back to raw scores; those at 0 or 1 are taken for the nearest to it."""
@@ -61,15 +60,18 @@ class Platt:
         at_knots = self.odds(knots)
         piece = np.searchsorted(at_knots, odds, side="right")
         begin = np.maximum(piece - 1, 0)
-        slopes = np.cumsum([self.slope, *self.bends])
-        return np.asarray(knots[begin] + (odds - at_knots[begin]) / slopes[piece])
+        return np.asarray(knots[begin] + (odds - at_knots[begin]) / self._slopes[piece])
 
     @property
     def meaning(self) -> str:
         """For a report."""
         told = f"slope {self.slope:.3f}, intercept {self.intercept:+.3f}"
-        slopes = np.cumsum([self.slope, *self.bends])
-        return f"{told}, then slopes to {slopes[-1]:.3f}" if self.knots else told
+        return f"{told}, then slopes to {self._slopes[-1]:.3f}" if self.knots else told
+
+    @property
+    def _slopes(self) -> Floats:
+        """Of the pieces, from the lowest scores on."""
+        return np.cumsum([self.slope, *self.bends])
 
 
 def fit_platt(raw: Floats, y: Floats, *, ridge: float = 1e-3) -> Platt:
