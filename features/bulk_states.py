@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from features.batch import EventTable, event_table, read_at
 from features.block import HEAD, Block, encode
 from features.coding import corrected_log
+from features.cohorts import tells, word
 from features.decay import NEVER_AT
 from features.definitions.affinity import Affinity
-from features.definitions.profile import ATTRIBUTES, MAX_ATTRIBUTE_CHARS
+from features.definitions.profile import ATTRIBUTES
 from features.events.schema import EventType
 from features.kernel import hours_kept
 from features.layout import POOL, Layout
@@ -50,7 +51,7 @@ def packed_states(
     profile = _profiles(log, key, spine) if layout.is_person else None
     tastes = None
     if affinity.weights:
-        added = affinity_events(events, layout=layout, affinity=affinity)
+        added = affinity_events(events, key=key, layout=layout, affinity=affinity)
         tastes = tastes_at(added, spine.select("key", "at", "row"), half_life=affinity.half_life)
     hours = _hours(table, layout)
     for begin in range(0, len(spine), KEYS):
@@ -148,14 +149,12 @@ def _profiles(log: pl.LazyFrame, key: str, spine: pl.DataFrame) -> pl.DataFrame:
     """Of each attribute the newest word and when it was said: row, attribute, told_at, text."""
     parts = []
     for attribute, name in enumerate(ATTRIBUTES):
-        words = pl.col("properties").str.json_path_match(f"$.{name}")
-        words = words.str.replace_all("\x1f", " ", literal=True)
         found = (
-            log.filter(pl.col("properties").str.contains(f'"{name}":"', literal=True))
+            log.filter(tells(name))
             .select(
                 pl.col(key).alias("key"),
                 pl.col("occurred_at").alias("told_at"),
-                words.str.slice(0, MAX_ATTRIBUTE_CHARS).alias("text"),
+                word(name).alias("text"),
             )
             .filter(pl.col("text") != "", pl.col("key") != "")
             .group_by("key")

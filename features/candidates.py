@@ -1,7 +1,7 @@
-"""What a recipient's interests say of one candidate: affinity features, shared by both sides.
+"""What interests say of one candidate: affinity features, shared by both sides.
 
 Serving reads one recipient's packed state, training reads many moments through `batch`; both
-hand the same sums to `affinity_matrix`.
+hand the same sums to `affinity_matrix`. Who has shown no interest is given that of a cohort.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,15 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from features.definitions.affinity import AFFINITY
+from features.definitions.affinity import AFFINITY, Affinity
+from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
 from features.spec import key_hash
 from features.state import TOTAL_KEY, State
 
 SHARE_WEIGHT: Final = 5.0  # interest that a recipient without a history is taken to have
+COLD: Final = 0.05  # interest below it is none: what is left of a single open after two years
+_NAMES: Final = [name for name, _ in AFFINITY_FEATURES]
+_INTEREST, _TOPICS, _ITEM = map(_NAMES.index, ("interest", "topic_affinity_share", "item_affinity"))
 
 Floats = NDArray[np.float64]
 
@@ -56,15 +60,34 @@ def affinity_of(
     return np.asarray(found)
 
 
+def is_cold(affinities: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether rows of affinity features are of somebody without interests, shape (n,)."""
+    return np.asarray(affinities[..., _INTEREST] < COLD)
+
+
+def cohort_matrix(affinities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The features of `definitions.cohort.FEATURES`, shape (n, 2).
+
+    Args:
+        affinities: Of a cohort, as if it were a recipient; shape (n, 6).
+    """
+    share = affinities[:, _ITEM] / (affinities[:, _INTEREST] + np.float32(SHARE_WEIGHT))
+    return np.stack([affinities[:, _TOPICS], share], axis=1)
+
+
 def affinities(
-    states: Sequence[State | None], candidates: tuple[Candidate, ...], at: int
+    states: Sequence[State | None],
+    candidates: tuple[Candidate, ...],
+    at: int,
+    *,
+    affinity: Affinity = AFFINITY,
 ) -> NDArray[np.float32]:
-    """The same of several recipients for the same candidates, shape (n, n_candidates, 6)."""
+    """The same of several recipients or cohorts for the same candidates, (n, n_candidates, 6)."""
     n, told = len(candidates), _told_by(candidates)
     sums = np.zeros((len(states), len(told.keys)))
     for row, state in enumerate(states):
         if state is not None:
-            sums[row] = state.affinities_at(told.keys, at, AFFINITY)
+            sums[row] = state.affinities_at(told.keys, at, affinity)
     topics = np.full((len(states), n, told.width), np.nan)
     topics[:, told.rows, told.columns] = sums[:, : len(told.rows)]
     found = affinity_matrix(

@@ -5,6 +5,8 @@ from math import isinf
 
 from features.definitions import AFFINITY, VIEWS
 from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
+from features.definitions.cohort import FEATURES as COHORT_FEATURES
+from features.definitions.cohort import TASTES
 from features.definitions.profile import ATTRIBUTES
 from features.kinds import Feature, shown_span
 from features.layout import layout_of
@@ -63,6 +65,14 @@ def page() -> str:
     parts.append(f"an event adds to each of its topics and to its item: {weights}.\n")
     parts.append("\n| feature | what it is |\n| --- | --- |\n")
     parts += [f"| `{name}` | {meaning} |\n" for name, meaning in AFFINITY_FEATURES]
+    parts.append("\n## cohort_affinity_features: one row per cohort and item\n\n")
+    parts.append(
+        "The same interests of a *cohort*: of all events that tell the same country. They fade "
+        f"with a half-life of {shown_span(TASTES.half_life)}; who has shown no interest is given "
+        "those of the own country, for everybody else they are missing.\n"
+    )
+    parts.append("\n| feature | what it is |\n| --- | --- |\n")
+    parts += [f"| `{name}` | {meaning} |\n" for name, meaning in COHORT_FEATURES]
     return "".join(parts)
 
 

@@ -16,8 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.assemble import matrix, rhythm
-from features.candidates import Candidate, affinity_of
+from features.candidates import Candidate, affinities, affinity_of, cohort_matrix
 from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
+from features.definitions.cohort import FEATURES as COHORT_FEATURES
+from features.definitions.cohort import TASTES
+from features.definitions.cohort import VIEW as COHORT
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.errors import StateUnreadableError
@@ -30,6 +33,7 @@ from features.state import State
 LOG: Final = logging.getLogger("opportune.feast")
 RECIPIENT_STATE: Final = "recipient_packed"
 CONTENT_STATE: Final = "content_packed"
+COHORT_STATE: Final = "cohort_packed"
 CONTENT_POOL: Final = "content_pool_packed"
 AS_OF: Final = "as_of"
 TOPICS: Final = "topics"
@@ -39,6 +43,7 @@ Columns = Mapping[str, Sequence[Any]]
 Rows = NDArray[np.float32]
 _RECIPIENT: Final = layout_of(RECIPIENT)
 _CONTENT: Final = layout_of(CONTENT)
+_COHORT: Final = layout_of(COHORT)
 
 
 def recipient_now(columns: Columns) -> dict[str, list[Any]]:
@@ -84,6 +89,20 @@ def affinity_now(columns: Columns) -> dict[str, list[Any]]:
         candidate = Candidate(str(items[place]), tuple(topics[place] or ()))
         rows[place] = affinity_of(states[place], [candidate], moments[place])[0]
     return _named("affinity_now", dict(zip(names, map(list, rows.T), strict=True)))
+
+
+def cohort_now(columns: Columns) -> dict[str, list[Any]]:
+    """What the interests of a cohort say of the item; models read it of who has none."""
+    moments = _moments(columns)
+    states, is_known = _states(columns[COHORT_STATE], moments, _COHORT)
+    items, topics = columns["content_id"], columns[TOPICS]
+    names = [name for name, _ in COHORT_FEATURES]
+    rows = np.full((len(states), len(names)), np.nan, np.float32)
+    for place in np.flatnonzero(is_known).tolist():
+        candidate = Candidate(str(items[place]), tuple(topics[place] or ()))
+        told = affinities([states[place]], (candidate,), moments[place], affinity=TASTES)
+        rows[place] = cohort_matrix(told[0])[0]
+    return _named("cohort_now", dict(zip(names, map(list, rows.T), strict=True)))
 
 
 def _moments(columns: Columns) -> list[int]:

@@ -30,6 +30,7 @@ from feast.types import Array, Bytes, Float32, Int64, String
 
 from features import definitions, feast_now, spec
 from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
+from features.definitions.cohort import FEATURES as COHORT_FEATURES
 from features.layout import layout_of
 
 if TYPE_CHECKING:
@@ -43,17 +44,23 @@ CONTENT: Final = Entity(
     name="content", join_keys=["content_id"], value_type=ValueType.STRING,
     description="One thing that can be shown in a mail or on the site.",
 )  # fmt: skip
-ENTITIES: Final = {"recipient": RECIPIENT, "content": CONTENT}
+COHORT: Final = Entity(
+    name="cohort", join_keys=["cohort"], value_type=ValueType.STRING,
+    description="The people of one country, as events tell it.",
+)  # fmt: skip
+ENTITIES: Final = {"recipient": RECIPIENT, "content": CONTENT, "cohort": COHORT}
 # Training rows are computed at the label's own moment: an older one is never what was asked
 # for, and a short life keeps Feast's join linear.
 FRESH: Final = timedelta(seconds=1)
 RHYTHM_VIEW: Final = "recipient_rhythm"
 AFFINITY_VIEW: Final = "affinity_features"
+COHORT_VIEW: Final = "cohort_affinity_features"
 POOL_VIEW: Final = "content_pool_state"
 # The one field of each state view; Feast hands columns to functions by these names alone.
 STATE_FIELDS: Final = {
     "recipient_state": feast_now.RECIPIENT_STATE,
     "content_state": feast_now.CONTENT_STATE,
+    "cohort_state": feast_now.COHORT_STATE,
     POOL_VIEW: feast_now.CONTENT_POOL,
 }
 _KINDS: Final = {"Bytes": pl.Binary, "Float32": pl.Float32, "Array(Float32)": pl.List(pl.Float32)}
@@ -77,14 +84,18 @@ def objects(data_dir: Path) -> list[Any]:
     states = {view.entity: _state_view(view, data_dir) for view in definitions.VIEWS}
     pool = _pool_view(data_dir)
     rhythm = _view(RHYTHM_VIEW, [RECIPIENT], [Field(name="rhythm", dtype=Array(Float32))], data_dir)
-    names = [name for name, _ in AFFINITY_FEATURES]
-    fields = [Field(name=name, dtype=Float32) for name in names]
-    affinity = _view(AFFINITY_VIEW, [RECIPIENT, CONTENT], fields, data_dir)
+    affinity = _view(AFFINITY_VIEW, [RECIPIENT, CONTENT], _fields(AFFINITY_FEATURES), data_dir)
+    cohort = _view(COHORT_VIEW, [COHORT, CONTENT], _fields(COHORT_FEATURES), data_dir)
     now = _now_views(states, pool)
     training: dict[str, list[Any]] = {
         "churn": [views["recipient_features"]],
         "send_time": [rhythm, views["recipient_features"]],
-        "content_preference": [views["recipient_features"], views["content_features"], affinity],
+        "content_preference": [
+            views["recipient_features"],
+            views["content_features"],
+            affinity,
+            cohort,
+        ],
     }
     online: dict[str, list[Any]] = {
         "churn": [now["recipient_now"]],
@@ -95,7 +106,7 @@ def objects(data_dir: Path) -> list[Any]:
         *(FeatureService(name=f"{model}_v1", features=held) for model, held in training.items()),
         *(FeatureService(name=f"{model}_now_v1", features=held) for model, held in online.items()),
     ]
-    feature_views = [*views.values(), *states.values(), pool, rhythm, affinity]
+    feature_views = [*views.values(), *states.values(), pool, rhythm, affinity, cohort]
     return [*ENTITIES.values(), *feature_views, *now.values(), *services]
 
 
@@ -130,6 +141,10 @@ def _features_view(view: spec.FeatureView, data_dir: Path) -> FeatureView:
         for feature in view.features
     ]
     return _view(view.name, [ENTITIES[view.entity]], fields, data_dir)
+
+
+def _fields(named: Iterable[tuple[str, str]]) -> list[Field]:
+    return [Field(name=name, dtype=Float32) for name, _ in named]
 
 
 def _state_view(view: spec.FeatureView, data_dir: Path) -> FeatureView:
@@ -188,12 +203,12 @@ def _now_views(states: dict[str, FeatureView], pool: FeatureView) -> dict[str, N
         for view in definitions.VIEWS
     }
     rhythm = Field(name=feast_now.RHYTHM, dtype=Array(Float32))
-    pairs = [Field(name=name, dtype=Float32) for name, _ in AFFINITY_FEATURES]
-    person, item = states["recipient"], states["content"]
+    person, item, cohort = states["recipient"], states["content"], states["cohort"]
     views = [
         _now(feast_now.recipient_now, [person, moment], [*fields["recipient"], rhythm]),
         _now(feast_now.content_now, [item, pool, moment], fields["content"]),
-        _now(feast_now.affinity_now, [person, item, moment, about], pairs),
+        _now(feast_now.affinity_now, [person, item, moment, about], _fields(AFFINITY_FEATURES)),
+        _now(feast_now.cohort_now, [cohort, item, moment, about], _fields(COHORT_FEATURES)),
     ]
     return {view.name: view for view in views}
 

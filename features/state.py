@@ -131,15 +131,18 @@ class State:
         values = [self.affinity.get(key, 0.0) * left for key in keys]
         return [value if value >= FLOOR else 0.0 for value in values]
 
-    def recount(self, was: Event, now: Event, *, layout: Layout) -> None:
+    def recount(self, was: Event, now: Event, *, layout: Layout, affinity: Affinity) -> None:
         """Take an event's counts back and count it under its new label; times only widen.
 
         For entities whose history is too long to be folded again; `materialize` puts the first
         and last times right.
         """
-        self._reach(now.occurred_at, layout, Affinity(math.inf, {}))
-        self._count(was, code_of(was), -1.0, layout)
-        self._count(now, code_of(now), 1.0, layout)
+        self._reach(now.occurred_at, layout, affinity)
+        for event, times in ((was, -1.0), (now, 1.0)):
+            code = code_of(event)
+            self._count(event, code, times, layout)
+            if layout.hour_kind[code]:
+                self._add_affinity(event, affinity, times)
         self._widen(now, code_of(now), layout)
 
     def _count(self, event: Event, code: int, times: float, layout: Layout) -> None:
@@ -217,8 +220,8 @@ class State:
         else:
             self.weeks = doubtful, _together(sure, (1, week))
 
-    def _add_affinity(self, event: Event, affinity: Affinity) -> None:
-        amount = affinity.weights.get(event.type, 0.0)
+    def _add_affinity(self, event: Event, affinity: Affinity, times: float = 1.0) -> None:
+        amount = times * affinity.weights.get(event.type, 0.0)
         if amount == 0.0 or not (event.topics or event.content_id):
             return
         amount *= growth(event.occurred_at - self.at, affinity.half_life)

@@ -17,6 +17,8 @@ from features.block import decode, encode
 from features.corrections import CORRECTING, Entry, corrected, refolded, relabelled
 from features.definitions import AFFINITY, VIEWS
 from features.definitions.affinity import Affinity
+from features.definitions.cohort import TASTES
+from features.definitions.cohort import VIEW as COHORT
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.errors import StateUnreadableError, StoreUnavailableError
@@ -37,13 +39,18 @@ if TYPE_CHECKING:
 
 LOG: Final = logging.getLogger("opportune.stream")
 PROGRESS: Final = "stream"
-KEY_FIELDS: Final = {RECIPIENT.entity: "recipient_key", CONTENT.entity: "content_id"}
+KEY_FIELDS: Final = {
+    RECIPIENT.entity: "recipient_key",
+    CONTENT.entity: "content_id",
+    COHORT.entity: "cohort",
+}
 BATCH: Final = 5_000
 _IS_CORRECTING: Final = np.array([code.type in CORRECTING for code in CODES])
 TURN_S: Final = 0.003  # left to the writers of other processes, whom a long log would starve
 AFFINITIES: Final = {
     RECIPIENT.entity: AFFINITY,
     CONTENT.entity: Affinity(AFFINITY.half_life, weights={}),  # items have no tastes
+    COHORT.entity: TASTES,
 }
 
 
@@ -89,6 +96,11 @@ class Stream:
         about = [place for place, event in enumerate(batch.events) if event.content_id]
         keys = [batch.events[place].content_id for place in about] + [POOL] * len(about)
         self._fold(CONTENT, keys, batch.at_places(np.array(about + about, np.int64)))
+        cohorts = [event.cohort if event.properties else "" for event in batch.events]
+        telling = [place for place, cohort in enumerate(cohorts) if cohort]
+        if telling:
+            told_by = batch.at_places(np.array(telling, np.int64))
+            self._fold(COHORT, [cohorts[place] for place in telling], told_by)
 
     def _fold(self, view: FeatureView, key_of: list[str], batch: Told) -> None:
         """The events of a batch into the states of the keys that they belong to."""
@@ -128,7 +140,7 @@ class Stream:
         return pack(state, layout)
 
     def _recount(self, state: State, label: Event, offset: int, view: FeatureView) -> None:
-        """Put one event's label right in an item's counts."""
+        """Put one event's label right in the counts of an item or a cohort."""
         if offset <= state.seen:
             return
         history = self.log.history("recipient_key", label.recipient_key, until=offset - 1)
@@ -136,7 +148,8 @@ class Stream:
         for _, event in corrected(history):
             if event.event_id == target and event.type is not EventType.RELABELLED:
                 now = relabelled(event, label)
-                state.recount(event, now, layout=layout_of(view))
+                affinity = AFFINITIES[view.entity]
+                state.recount(event, now, layout=layout_of(view), affinity=affinity)
         state.seen = max(state.seen, offset)
 
     def _state(self, view: FeatureView, key: str, blob: bytes | None) -> State:
@@ -153,12 +166,14 @@ class Stream:
         return refolded(history, layout=layout, affinity=AFFINITIES[view.entity])
 
     def _history(self, view: FeatureView, key: str, until: int) -> Iterator[Entry]:
-        if key != POOL:
-            yield from self.log.history(KEY_FIELDS[view.entity], key, until=until)
+        field = KEY_FIELDS[view.entity]
+        if key != POOL and view is not COHORT:
+            yield from self.log.history(field, key, until=until)
             return
         after = 0
         while entries := self.log.read(after=after, limit=BATCH):
-            yield from (e for e in entries if e[0] <= until and e[1].content_id)
+            mine = (e for e in entries if e[0] <= until and getattr(e[1], field))
+            yield from (e for e in mine if key in (POOL, getattr(e[1], field)))
             after = entries[-1][0]
 
     def start_over_when_redefined(self) -> None:

@@ -14,22 +14,28 @@ from features.state import TOTAL_KEY
 RENEW_US = 120 * 86_400_000_000
 
 
-def affinity_events(events: pl.LazyFrame, *, layout: Layout, affinity: Affinity) -> pl.DataFrame:
-    """What each event adds to which topic or item of its recipient, one row per addition.
+def affinity_events(
+    events: pl.LazyFrame, *, layout: Layout, affinity: Affinity, key: str = "recipient_key"
+) -> pl.DataFrame:
+    """What each event adds to which topic or item of its key, one row per addition.
 
-    Columns: recipient_key, entry (the 32-bit key), known_at, occurred_at, amount. A label found
-    out later takes back or adds from the moment it is known.
+    Columns: key, entry (the 32-bit key), known_at, occurred_at, amount. A label found out later
+    takes back or adds from the moment it is known.
+
+    Args:
+        key: The column of `events` that names whose interest it is; rows without one are left out.
     """
     log = corrected_log(events)
     weights = {kind.value: weight for kind, weight in affinity.weights.items()}
     rows = (
         log.events.filter(
             pl.col("type").is_in(list(weights)),
+            pl.col(key) != "",
             (pl.col("topics").list.len() > 0) | (pl.col("content_id") != ""),
         )
         .select(
             "offset",
-            "recipient_key",
+            pl.col(key).alias("key"),
             "topics",
             "content_id",
             "occurred_at",
@@ -49,14 +55,14 @@ def affinity_events(events: pl.LazyFrame, *, layout: Layout, affinity: Affinity)
 def affinity_at(
     added: pl.DataFrame, spine: pl.DataFrame, *, half_life: float
 ) -> NDArray[np.float64]:
-    """The interest of a recipient in an entry at a moment, shape (n_rows,), in spine order.
+    """The interest of a key in an entry at a moment, shape (n_rows,), in spine order.
 
     Args:
         added: Of `affinity_events`.
-        spine: Columns recipient_key, entry, at.
+        spine: Columns key, entry, at.
     """
-    wanted = spine.select("recipient_key", "entry").unique().with_row_index("number")
-    by = ["recipient_key", "entry"]
+    wanted = spine.select("key", "entry").unique().with_row_index("number")
+    by = ["key", "entry"]
     events = added.join(wanted, on=by, how="inner").sort("number", "known_at")
     rows = spine.with_row_index("row").join(wanted, on=by, how="left").sort("number", "at")
     columns = (
@@ -80,11 +86,11 @@ def tastes_at(added: pl.DataFrame, spine: pl.DataFrame, *, half_life: float) -> 
         added: Of `affinity_events`.
         spine: Columns `key`, `row` and `at` (microseconds), after everything is known.
     """
-    moments = spine.rename({"key": "recipient_key", "at": "until"})
+    moments = spine.rename({"at": "until"})
     age_s = (pl.col("until") - pl.col("occurred_at")) / 1e6
     # Sorted and summed in order: a parallel sum would differ in its last digit from run to run.
     faded = (
-        added.join(moments, on="recipient_key", how="inner")
+        added.join(moments, on="key", how="inner")
         .with_columns(pl.col("amount") * (-age_s / half_life * np.log(2.0)).exp())
         .sort("row", "entry", "occurred_at", "amount")
     )
@@ -117,7 +123,7 @@ def _by_entry(rows: pl.DataFrame) -> pl.DataFrame:
     plain = rows.drop("topics", "content_id")
     parts = [plain.with_columns(entry=pl.lit(TOTAL_KEY, pl.Int64))]
     for kind, column in (("topic", "topics"), ("content", "content_id")):
-        long = rows.select("recipient_key", pl.col(column).alias("text"), *plain.columns[1:])
+        long = rows.select("key", pl.col(column).alias("text"), *plain.columns[1:])
         if column == "topics":
             long = long.explode("text", empty_as_null=True, keep_nulls=True)
             long = long.filter(pl.col("text").is_not_null())  # was an empty list
@@ -126,4 +132,4 @@ def _by_entry(rows: pl.DataFrame) -> pl.DataFrame:
         hashes = {text: key_hash(kind, text) for text in long["text"].unique()}
         entry = pl.col("text").replace_strict(hashes, return_dtype=pl.Int64, default=0)
         parts.append(long.with_columns(entry=entry).select(parts[0].columns))
-    return pl.concat(parts).select("recipient_key", "entry", "known_at", "occurred_at", "amount")
+    return pl.concat(parts).select("key", "entry", "known_at", "occurred_at", "amount")

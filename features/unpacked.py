@@ -26,8 +26,8 @@ class Unpacked:
     """States of several keys.
 
     Args:
-        states: Of each its interests, its zone and its newest time, without what lies in `stack`;
-            None where there are no bytes.
+        states: Of each its interests, its zone, its profile and its newest time, without what lies
+            in `stack`; None where there are no bytes.
         stack: All of them; None is like a state without events.
     """
 
@@ -54,20 +54,23 @@ def _states(block: Block) -> list[State]:
     ends = np.searchsorted(rows, np.arange(len(head) + 1)).tolist()
     tastes = list(zip(entries.tolist(), values.tolist(), strict=True))
     columns = [head[name].tolist() for name in ("at", "newest", "zone_at", "zone_offset_min")]
-    zones = [
-        texts_of(raw, n)[0] for raw, n in zip(block.texts, head["profile"].tolist(), strict=True)
-    ]
+    texts = [texts_of(raw, n) for raw, n in zip(block.texts, head["profile"].tolist(), strict=True)]
+    told = zip(*(part.tolist() for part in block.profile[1:]), strict=True)  # in order of rows
     return [
         State(
             at=at,
             newest=newest,
             zone_at=zone_at,
             zone_offset_min=offset,
-            zone=zone,
+            zone=words[0],
             affinity=dict(tastes[begin:end]),
+            profile={
+                attribute: (moment, word)
+                for word, (attribute, moment) in zip(words[1:], told, strict=False)
+            },
         )
-        for at, newest, zone_at, offset, zone, (begin, end) in zip(
-            *columns, zones, pairwise(ends), strict=True
+        for at, newest, zone_at, offset, words, (begin, end) in zip(
+            *columns, texts, pairwise(ends), strict=True
         )
     ]
 

@@ -7,7 +7,9 @@ from typing import Final
 import polars as pl
 
 from features.bulk_states import packed_states
+from features.cohorts import cohort_events
 from features.definitions import VIEWS
+from features.definitions.cohort import VIEW as COHORT
 from features.errors import StoreUnavailableError
 from features.events.log import EventLog
 from features.feast_objects import state_view_name
@@ -50,7 +52,8 @@ def materialize(
         layout = layout_of(view)
         step(f"folding {view.entity} states")
         parts = [_EMPTY]
-        for some in packed_states(events, key=key, layout=layout, affinity=AFFINITIES[view.entity]):
+        told = cohort_events(events) if view is COHORT else events
+        for some in packed_states(told, key=key, layout=layout, affinity=AFFINITIES[view.entity]):
             part = pl.DataFrame(
                 {"key": some.keys, "at": some.at, "state": some.blobs}, _EMPTY.schema
             )

@@ -7,11 +7,12 @@ recipient it concerns, and the neighbours in the same call are served as usual.
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, Protocol
 
 from features.candidates import Candidate
+from features.definitions.cohort import VIEW as COHORT
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.errors import StateUnreadableError, StoreUnavailableError
@@ -20,6 +21,7 @@ from features.packing import unpack
 from features.state import State
 from features.unpacked import unpacked
 from serving.asks import Ask, Champions, Prediction
+from serving.cohorts import COHORT_LAYOUT, Cohorts, wanted
 from serving.deadline import NEVER, Deadline
 from serving.fallback import FallbackReason as Why
 from serving.guard import Reads
@@ -147,7 +149,18 @@ class Decider:
         except StoreUnavailableError:  # told in the log by who guards the store
             return Known([None] * len(asks), NO_ITEMS, [Why.STORE_UNAVAILABLE] * len(asks))
         read = _items_kept if len(items) <= FEW else _items
-        return _people(people_blobs, read(tuple(items), tuple(item_blobs)))
+        known = _people(people_blobs, read(tuple(items), tuple(item_blobs)))
+        countries = wanted(asks, known.people, now) if items else []
+        return replace(known, cohorts=self._cohorts(countries, now)) if countries else known
+
+    def _cohorts(self, countries: list[str], now: int) -> Cohorts:
+        """Without them people are ranked by what is popular with everybody."""
+        try:
+            blobs = self._store.get(COHORT.entity, countries, now=now)
+        except StoreUnavailableError:
+            return {}
+        read = {c: _cohort(blob) for c, blob in zip(countries, blobs, strict=True)}
+        return {c: state for c, (state, why) in read.items() if why is not Why.STATE_UNREADABLE}
 
 
 @lru_cache(maxsize=1_024)
@@ -165,6 +178,11 @@ def _items(ids: tuple[str, ...], blobs: tuple[bytes | None, ...]) -> Items:
 
 # The same few are asked about again and again. Kept by their very bytes they cannot be wrong.
 _items_kept: Final = lru_cache(maxsize=256)(_items)
+
+
+@lru_cache(maxsize=64)  # thousands of interests each, read by many
+def _cohort(blob: bytes | None) -> tuple[State | None, Why]:
+    return _unpacked(blob, COHORT_LAYOUT)
 
 
 def _people(blobs: Sequence[bytes | None], items: Items) -> Known:

@@ -5,7 +5,7 @@ the tenant's prior, and the reason says so.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -27,6 +27,7 @@ from models.specs.content_preference import RECIPIENT_INPUTS
 from models.specs.send_time import LEVEL, are_hidden
 from serving.asks import Ask, Champions, Loaded, Prediction
 from serving.churn_reasons import Effect, effects
+from serving.cohorts import Cohorts, cohort_rows
 from serving.fallback import FallbackReason as Why
 from serving.fallback import worst
 from serving.items import Items
@@ -69,12 +70,14 @@ class Known:
     Args:
         trouble: Per ask why there is no state, NONE when there is one.
         lying: The same states side by side, where they were read at once.
+        cohorts: What people without interests are ranked by.
     """
 
     people: Sequence[State | None]
     items: Items
     trouble: Sequence[Why]
     lying: Stack | None = None
+    cohorts: Cohorts = field(default_factory=dict)
 
 
 def predict(
@@ -249,7 +252,9 @@ def _items(
     if model is None:
         return np.split(prior, cuts), delivered, [why] * len(asks)
     tastes = _tastes(alike, known.people, at)
-    inputs = np.concatenate([np.repeat(rows[:, _TASTE], counts, axis=0), tastes, items], axis=1)
+    cohorts = cohort_rows(asks, known.people, known.cohorts, tastes, at)
+    people = np.repeat(rows[:, _TASTE], counts, axis=0)
+    inputs = np.concatenate([people, tastes, cohorts, items], axis=1)
     scores = model.bundle.session.run(np.ascontiguousarray(inputs))["p_click"][:, 0]
     is_sound = np.array([bool(np.isfinite(part).all()) for part in np.split(scores, cuts)])
     if not is_sound.all():

@@ -15,21 +15,28 @@ from numpy.typing import NDArray
 
 from features import batch
 from features.assemble import rhythm
-from features.candidates import affinity_matrix
+from features.candidates import affinity_matrix, cohort_matrix, is_cold
+from features.cohorts import cohort_events
 from features.definitions import AFFINITY
 from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
+from features.definitions.cohort import FEATURES as COHORT_FEATURES
+from features.definitions.cohort import TASTES
+from features.definitions.cohort import VIEW as COHORT
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
-from features.feast_objects import AFFINITY_VIEW, RHYTHM_VIEW
+from features.events.schema import COUNTRY
+from features.feast_objects import AFFINITY_VIEW, COHORT_VIEW, RHYTHM_VIEW
 from features.feast_store import FeastStore
 from features.layout import POOL, layout_of
 from features.spec import FeatureView, key_hash
 from features.state import TOTAL_KEY
 from features.tastes import affinity_at, affinity_events
+from training.words import words_at
 
 Rows = NDArray[np.float32]
 RECIPIENT_LAYOUT = layout_of(RECIPIENT)
 CONTENT_LAYOUT = layout_of(CONTENT)
+COHORT_LAYOUT = layout_of(COHORT)
 
 
 @dataclass(frozen=True)
@@ -101,21 +108,36 @@ class PointInTime:
 
     def affinities_at(self, spine: pl.DataFrame) -> Rows:
         """Affinity features straight from the kernel; columns as `affinity` asks for."""
-        topics = [self.catalogue.get(item, ()) for item in spine["content_id"].to_list()]
-        width = max((len(some) for some in topics), default=0)
-        entries = {t: key_hash("topic", t) for some in topics for t in some}
-        rows = spine.with_row_index("row")
-        total = self._interest(rows.with_columns(entry=pl.lit(TOTAL_KEY, pl.Int64)))
-        items = [key_hash("content", item) for item in spine["content_id"].to_list()]
-        item = self._interest(rows.with_columns(pl.Series("entry", items, pl.Int64)))
-        by_topic = np.full((len(spine), max(width, 1)), np.nan)
-        places = [(r, c, entries[t]) for r, some in enumerate(topics) for c, t in enumerate(some)]
-        if places:
-            where = pl.DataFrame(places, schema=["row", "column", "entry"], orient="row")
-            long = where.join(rows.cast({"row": pl.Int64}), on="row", how="left")
-            values = self._interest(long)
-            by_topic[long["row"].to_numpy(), long["column"].to_numpy()] = values
-        return affinity_matrix(total, by_topic, item)
+        return self._affinities(
+            self._added, spine.rename({"recipient_key": "key"}), half_life=AFFINITY.half_life
+        )
+
+    def cohort(self, spine: pl.DataFrame, affinities: Rows) -> Rows:
+        """Features of the recipient's cohort at a moment, shape (n, 2), in spine order.
+
+        Missing for who has interests or no known country: serving does not look there either.
+
+        Args:
+            spine: Columns recipient_key, content_id and at.
+            affinities: Of the same rows.
+        """
+        out = np.full((len(spine), len(COHORT_FEATURES)), np.nan, np.float32)
+        about, is_asked = self._in_cohorts(spine, affinities)
+        if len(about):
+            asked = about.unique(maintain_order=True)
+            names = [name for name, _ in COHORT_FEATURES]
+            computed = pl.DataFrame(self._of_cohorts(asked), schema=names)
+            self.feast.write_rows(COHORT_VIEW, asked.hstack(computed))
+            out[is_asked] = self._joined(about, [f"{COHORT_VIEW}:{name}" for name in names], names)
+        return out
+
+    def cohorts_at(self, spine: pl.DataFrame, affinities: Rows) -> Rows:
+        """The same straight from the kernel."""
+        out = np.full((len(spine), len(COHORT_FEATURES)), np.nan, np.float32)
+        about, is_asked = self._in_cohorts(spine, affinities)
+        if len(about):
+            out[is_asked] = self._of_cohorts(about)
+        return out
 
     @cached_property
     def catalogue(self) -> dict[str, tuple[str, ...]]:
@@ -151,9 +173,47 @@ class PointInTime:
     def _added(self) -> pl.DataFrame:
         return affinity_events(self.events, layout=RECIPIENT_LAYOUT, affinity=AFFINITY)
 
-    def _interest(self, rows: pl.DataFrame) -> NDArray[np.float64]:
-        spine = rows.select("recipient_key", "entry", "at")
-        return affinity_at(self._added, spine, half_life=AFFINITY.half_life)
+    @cached_property
+    def _told_of_cohorts(self) -> pl.DataFrame:
+        events = cohort_events(self.events)
+        return affinity_events(events, key="cohort", layout=COHORT_LAYOUT, affinity=TASTES)
+
+    def _affinities(self, added: pl.DataFrame, spine: pl.DataFrame, *, half_life: float) -> Rows:
+        """Affinity features of (key, content_id, at), shape (n, 6)."""
+
+        def interest(rows: pl.DataFrame) -> NDArray[np.float64]:
+            return affinity_at(added, rows.select("key", "entry", "at"), half_life=half_life)
+
+        topics = [self.catalogue.get(item, ()) for item in spine["content_id"].to_list()]
+        width = max((len(some) for some in topics), default=0)
+        entries = {t: key_hash("topic", t) for some in topics for t in some}
+        rows = spine.with_row_index("row")
+        total = interest(rows.with_columns(entry=pl.lit(TOTAL_KEY, pl.Int64)))
+        items = [key_hash("content", item) for item in spine["content_id"].to_list()]
+        item = interest(rows.with_columns(pl.Series("entry", items, pl.Int64)))
+        by_topic = np.full((len(spine), max(width, 1)), np.nan)
+        places = [(r, c, entries[t]) for r, some in enumerate(topics) for c, t in enumerate(some)]
+        if places:
+            where = pl.DataFrame(places, schema=["row", "column", "entry"], orient="row")
+            long = where.join(rows.cast({"row": pl.Int64}), on="row", how="left")
+            values = interest(long)
+            by_topic[long["row"].to_numpy(), long["column"].to_numpy()] = values
+        return affinity_matrix(total, by_topic, item)
+
+    def _in_cohorts(
+        self, spine: pl.DataFrame, affinities: Rows
+    ) -> tuple[pl.DataFrame, NDArray[np.bool_]]:
+        """The rows that are asked of cohorts (cohort, content_id, at), and which they are."""
+        told = words_at(self.events, spine, COUNTRY)
+        about = spine.select(pl.Series("cohort", told, pl.String), "content_id", "at")
+        is_asked = is_cold(affinities) & (told != "")
+        return about.filter(pl.Series(is_asked)), is_asked
+
+    def _of_cohorts(self, about: pl.DataFrame) -> Rows:
+        keyed = about.rename({"cohort": "key"})
+        return cohort_matrix(
+            self._affinities(self._told_of_cohorts, keyed, half_life=TASTES.half_life)
+        )
 
     def _write(
         self, view: FeatureView, key: str, table: batch.EventTable, spine: pl.DataFrame
@@ -172,7 +232,8 @@ class PointInTime:
         return batch.features_at(table, asked, view, pool=pool)
 
     def _joined(self, spine: pl.DataFrame, references: Sequence[str], names: Sequence[str]) -> Rows:
-        keys = [name for name in ("recipient_key", "content_id", "at") if name in spine.columns]
+        named = ("recipient_key", "cohort", "content_id", "at")
+        keys = [name for name in named if name in spine.columns]
         frame = self.feast.training_frame(spine.select(keys), references)
         return np.ascontiguousarray(frame.select(names).to_numpy(), dtype=np.float32)
 

@@ -81,10 +81,12 @@ def new_items(
     keys = ["decision", "content_id"]
     y = spine.join(hits, on=keys, how="left", maintain_order="left")["y"].fill_null(0.0)
     bare = data.without(items)
+    affinities = bare.affinities_at(spine)
     rows = np.concatenate(
         [
             bare.recipients_at(spine, RECIPIENT_INPUTS),
-            bare.affinities_at(spine),
+            affinities,
+            bare.cohorts_at(spine, affinities),
             bare.contents_at(spine.select("content_id", "at")),
         ],
         axis=1,

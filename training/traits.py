@@ -11,10 +11,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.definitions import recipient
-from features.definitions.profile import MAILBOX, MAX_ATTRIBUTE_CHARS
+from features.definitions.profile import MAILBOX
+from features.events.schema import COUNTRY
 from features.kinds import Recency, Tenure
 from training.clocks import is_local
 from training.dataset import PointInTime
+from training.words import words_at
 
 Floats = NDArray[np.float64]
 Names = NDArray[np.object_]
@@ -30,7 +32,6 @@ COUNTED: Final = (
     Tenure(recipient.delivered).name,
     recipient.active_total.name,
 )
-_KNOWN_AT: Final = pl.max_horizontal("occurred_at", "received_at").alias("known_at")
 
 
 def traits_of(
@@ -53,8 +54,8 @@ def traits_of(
             np.isnan(tenure), NOT_TOLD, _named(tenure < NEW_DAYS, "under 30 days", "older")
         ).astype(object),
         "active hours": np.array(EVIDENCE, object)[np.digitize(hours, EVIDENCE_FROM)],
-        "mailbox": _largest(_word(data.events, spine, MAILBOX)),
-        "country": _largest(_word(data.events, spine, "country")),
+        "mailbox": _word(data, spine, MAILBOX),
+        "country": _word(data, spine, COUNTRY),
     }
     if score is not None:
         top = score >= np.quantile(score, 0.9)
@@ -66,24 +67,9 @@ def _named(is_so: NDArray[np.bool_], yes: str, no: str) -> Names:
     return np.where(is_so, yes, no).astype(object)
 
 
-def _word(events: pl.LazyFrame, spine: pl.DataFrame, attribute: str) -> Names:
-    """The newest word about an attribute among those known before the moment."""
-    text = pl.col("properties").str.json_path_match(f"$.{attribute}")
-    told = (
-        events.filter(pl.col("properties").str.contains(f'"{attribute}":"', literal=True))
-        .select("recipient_key", _KNOWN_AT, "occurred_at",
-                text.str.slice(0, MAX_ATTRIBUTE_CHARS).alias("text"))
-        .filter(pl.col("text") != "")
-        .sort("known_at", "occurred_at", "text")
-        .filter(pl.col("occurred_at") == pl.col("occurred_at").cum_max().over("recipient_key"))
-        .collect()
-    )  # fmt: skip
-    rows = spine.select("recipient_key", "at").with_row_index("row").sort("at")
-    joined = rows.join_asof(
-        told, left_on="at", right_on="known_at", by="recipient_key", strategy="backward",
-        allow_exact_matches=False, check_sortedness=False,
-    )  # fmt: skip
-    return np.array(joined.sort("row")["text"].fill_null(NOT_TOLD).to_list(), dtype=object)
+def _word(data: PointInTime, spine: pl.DataFrame, attribute: str) -> Names:
+    told = words_at(data.events, spine, attribute)
+    return _largest(np.where(told != "", told, NOT_TOLD))
 
 
 def _largest(names: Names) -> Names:

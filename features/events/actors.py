@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from features.events.schema import COHORT, TARGET, Actor, Event
 from features.events.schema import EARLY as WITHIN_180_S
-from features.events.schema import TARGET, Actor, Event
 from features.events.schema import EventType as E
 
 OWN: Final = "opportune"  # the provider of a correction that the rules made
@@ -141,8 +141,9 @@ def relabelled(event: Event, label: Label, *, decided_at: int, previous: str) ->
     Its id follows from the label and from the correction before it, so that the same decision
     is stored once while a label may come back after it was changed.
     """
-    told = "\x1f".join((event.event_id, previous, label.actor.value, *label.reasons))
-    digest = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+    named = "\x1f".join((event.event_id, previous, label.actor.value, *label.reasons))
+    digest = hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
+    told = {TARGET: event.event_id} | ({COHORT: event.cohort} if event.cohort else {})
     return Event(
         f"relabel:{digest}",
         E.RELABELLED,
@@ -153,5 +154,5 @@ def relabelled(event: Event, label: Label, *, decided_at: int, previous: str) ->
         actor=label.actor,
         actor_reasons=label.reasons,
         provider=OWN,
-        properties={TARGET: event.event_id},
+        properties=told,
     )

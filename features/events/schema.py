@@ -31,6 +31,9 @@ EARLIEST_US: Final = 631_152_000 * SECOND_US  # 1990-01-01: an older time is a u
 LATEST_US: Final = 4_102_444_800 * SECOND_US  # 2100-01-01
 EARLY: Final = "within_180s"  # the reason of a click soon after delivery: doubtful evidence
 TARGET: Final = "event_id"  # the property of `relabelled` that names the event concerned
+COUNTRY: Final = "country"  # the property that tells the cohort of an event
+COHORT: Final = "cohort"  # that of `relabelled` which tells the cohort of the event concerned
+MAX_WORD_CHARS: Final = 32  # kept of a country and of other words of a profile
 
 
 class EventType(StrEnum):
@@ -102,6 +105,16 @@ class Event(NamedTuple):
     provider: str = ""
     schema_version: int = SCHEMA_VERSION
     properties: Mapping[str, Any] = _NOTHING
+
+    @property
+    def cohort(self) -> str:
+        """The country that the event tells of, "" where it tells none; a label tells its event's.
+
+        That of a recipient is in the profile; this one is of the event alone.
+        """
+        name = COHORT if self.type is EventType.RELABELLED else COUNTRY
+        told = self.properties.get(name)
+        return told.replace("\x1f", " ")[:MAX_WORD_CHARS] if isinstance(told, str) else ""
 
 
 TYPES: Final = {kind.value: kind for kind in EventType}

@@ -20,8 +20,11 @@ from hypothesis import strategies as st
 
 from features import batch
 from features.assemble import activity, exposure, matrix
-from features.candidates import Candidate, affinity_matrix, affinity_of
+from features.candidates import Candidate, affinities, affinity_matrix
+from features.cohorts import cohort_events
 from features.definitions import AFFINITY
+from features.definitions.cohort import VIEW as COHORT
+from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import ENGAGED
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.log import EventLog
@@ -46,12 +49,13 @@ from features.reading import Reading, read
 from features.signals import Signal, Weight
 from features.spec import FeatureView, key_hash
 from features.state import TOTAL_KEY, State
+from features.stream import AFFINITIES
 from features.tastes import affinity_at, affinity_events
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 NEVER = -(2**62)
-KEY_OF = {"recipient": "recipient_key", "content": "content_id"}
+KEY_OF = {"recipient": "recipient_key", "content": "content_id", "cohort": "cohort"}
 PEOPLE, ITEMS, TOPICS = (
     ("ann", "bob", "o'cy ✉"),
     ("", "", "shoe", "hat", "../x"),
@@ -139,7 +143,7 @@ def with_labels(draw: st.DrawFn, histories: st.SearchStrategy[list[Event]]) -> l
                 content_id=target.content_id,
                 actor=Actor.HUMAN if human else draw(st.sampled_from(list(Actor))),
                 actor_reasons=draw(st.sampled_from(((), (EARLY,)))),
-                properties={"event_id": target.event_id},
+                properties={"event_id": target.event_id, "cohort": target.cohort},
             )
         )  # fmt: skip
     return sorted([*events, *labels], key=lambda event: event.received_at)
@@ -356,7 +360,7 @@ class Oracle:
             total += (
                 hits
                 * AFFINITY.weights.get(e.type, 0.0)
-                * self.faded(e.occurred_at, AFFINITY.half_life)
+                * self.faded(e.occurred_at, AFFINITIES[self.view.entity].half_life)
             )
         return total
 
@@ -427,9 +431,9 @@ def states_agree(states: dict[str, State], expected: dict[str, Oracle], view: Fe
     layout, at = layout_of(view), next(iter(expected.values())).at
     pool = read([states[POOL]], at, layout) if layout.is_pooled else None
     agree(read([states[key] for key in expected], at, layout), [*expected.values()], view, pool)
-    if view is RECIPIENT:
+    if view is not CONTENT:
         for key, oracle in expected.items():
-            found = affinity_of(states[key], CANDIDATES, at)
+            (found,) = affinities([states[key]], CANDIDATES, at, affinity=AFFINITIES[view.entity])
             np.testing.assert_allclose(found, oracle.affinity(), 1e-6, 1e-12)
 
 
@@ -444,7 +448,7 @@ def applied(events: list[Event], view: FeatureView) -> dict[str, State]:
         if key := getattr(event, KEY_OF[view.entity]):
             for name in [key, POOL] if layout.is_pooled else [key]:
                 state = states.setdefault(name, State())
-                state.apply(event, layout=layout, affinity=AFFINITY)
+                state.apply(event, layout=layout, affinity=AFFINITIES[view.entity])
     return states
 
 
@@ -465,9 +469,14 @@ def log_and_store() -> Iterator[tuple[EventLog, PackedStore]]:
         yield log, store
 
 
+def read_for(view: FeatureView, events: pl.LazyFrame) -> pl.LazyFrame:
+    """The log as the bulk readers of a view are given it."""
+    return cohort_events(events) if view is COHORT else events
+
+
 def batch_reading(log: EventLog, view: FeatureView, spine: pl.DataFrame) -> Reading:
     layout = layout_of(view)
-    table = batch.event_table(log.scan(), key=KEY_OF[view.entity], layout=layout)
+    table = batch.event_table(read_for(view, log.scan()), key=KEY_OF[view.entity], layout=layout)
     return batch.read_at(table, spine, layout)
 
 
@@ -487,7 +496,7 @@ def batch_affinity(log: EventLog, key: str, at: int) -> np.ndarray:
     asked: list[int] = [TOTAL_KEY]
     for c in CANDIDATES:
         asked += [key_hash("content", c.content_id), *(key_hash("topic", t) for t in c.topics)]
-    spine = pl.DataFrame({"recipient_key": key, "entry": asked, "at": at})
+    spine = pl.DataFrame({"key": key, "entry": asked, "at": at})
     values = affinity_at(added, spine, half_life=AFFINITY.half_life)
     interest = dict(zip(asked, values, strict=True))
     topics = np.full((len(CANDIDATES), width), np.nan)

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from features import batch
 from features.assemble import matrix
+from features.candidates import affinities
 from features.definitions import AFFINITY, VIEWS
+from features.definitions.cohort import TASTES
+from features.definitions.cohort import VIEW as COHORT
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.schema import EARLY, Actor, Event, EventType
@@ -19,6 +22,7 @@ from features.reading import read
 from features.state import State
 from features.stream import Stream
 from tests.features.oracle import (
+    CANDIDATES,
     CLOSE,
     DAY_US,
     FAR,
@@ -86,17 +90,18 @@ def test_the_stream_reads_the_newest_labels(events, cut, wait):
         )
 
 
-@settings(max_examples=20)
-@given(with_labels(MONTH), st.integers(0, 30), LATER)
-def test_the_counts_of_an_item_follow_the_labels(events, cut, wait):
+@pytest.mark.parametrize("view", [CONTENT, COHORT], ids=lambda view: view.entity)
+@settings(max_examples=15)
+@given(events=with_labels(MONTH), cut=st.integers(0, 30), wait=LATER)
+def test_the_counts_of_an_item_or_a_cohort_follow_the_labels(view, events, cut, wait):
     """Its first and last times only widen, until `materialize` folds them again."""
-    expected = oracles(CONTENT, events, end_of(events) + wait)
+    expected = oracles(view, events, end_of(events) + wait)
     with log_and_store() as (log, store):
         for part in (events[:cut], events[cut:]):
             log.append(part)
             Stream(log, store).catch_up()
-        states = stored(store, CONTENT)
-    layout = layout_of(CONTENT)
+        states = stored(store, view)
+    layout = layout_of(view)
     assert states.keys() == expected.keys()
     for key, oracle in expected.items():
         found = read([states[key]], oracle.at, layout)
@@ -105,6 +110,9 @@ def test_the_counts_of_an_item_follow_the_labels(events, cut, wait):
         for place, (signal, doubtful) in enumerate(layout.channels):
             for e in oracle.part(signal, doubtful=doubtful):
                 assert found.first[0, place] <= e.occurred_at <= found.last[0, place]
+        if view is COHORT:
+            (told,) = affinities([states[key]], CANDIDATES, oracle.at, affinity=TASTES)
+            np.testing.assert_allclose(told, oracle.affinity(), 1e-6, 1e-9)
 
 
 @settings(max_examples=20)

@@ -11,8 +11,9 @@ from feast.data_source import PushMode
 from feast.errors import FeatureNameCollisionError
 
 from features.assemble import matrix, rhythm
-from features.candidates import Candidate, affinity_of
+from features.candidates import COLD, Candidate, affinity_of
 from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
+from features.definitions.cohort import FEATURES as COHORT_FEATURES
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.log import EventLog
@@ -32,6 +33,7 @@ AT = NOW - DAY_US
 PEOPLE, ITEMS = [f"r{n}" for n in range(7)], [f"i{n}" for n in range(4)]
 KINDS = [EventType.DELIVERED, EventType.OPENED, EventType.CLICKED, EventType.PAGE_VIEWED,
          EventType.CART_ADDED, EventType.PURCHASED, EventType.SENT]  # fmt: skip
+COUNTRIES = ("DE", "IS", "")
 PAIRS = [name for name, _ in AFFINITY_FEATURES]
 
 
@@ -40,7 +42,7 @@ def event(n: int) -> Event:
     return Event(
         str(n), KINDS[n * 5 % 7], PEOPLE[n * n % 6], at, at, actor=list(Actor)[n % 3],
         content_id=ITEMS[n % 3], topics=(("red", "blue")[n % 2],), value=float(n % 5),
-        currency="EUR",
+        currency="EUR", properties={"country": COUNTRIES[n % 5 % 3]},
     )  # fmt: skip
 
 
@@ -139,10 +141,42 @@ def test_online_numbers_are_the_training_rows_of_the_same_moment(world):
     np.testing.assert_allclose(numbers(answer, CONTENT.names), joined, rtol=1e-6, atol=1e-12)
 
 
+def test_a_cohorts_interests_are_those_of_its_training_rows(world):
+    """Of who has interests nothing is asked; the stranger's country is that of a first visit."""
+    feast, log, store = world
+    who, items = ["new in DE", "new in IS", "new nowhere", *PEOPLE[:6]], ITEMS[:3]
+    seen = [
+        Event(f"new {n}", EventType.SIGNED_UP, who[n], AT - n - 1, AT - n - 1,
+              properties={"country": country})
+        for n, country in enumerate(COUNTRIES)
+    ]  # fmt: skip
+    with EventLog(log.root.parent / "longer") as longer:
+        longer.append([*(event(n) for n in range(400)), *seen])
+        past = PointInTime(longer.scan(), feast)
+        spine = pl.DataFrame(list(product(who, items)), schema=["recipient_key", "content_id"],
+                             orient="row").with_columns(at=pl.lit(AT))  # fmt: skip
+        affinity = past.affinities_at(spine)
+        joined = past.cohort(spine, affinity)
+        np.testing.assert_array_equal(past.cohorts_at(spine, affinity), joined)
+    told = [({"topics": list(past.catalogue[i])}, {"content_id": i, "as_of": AT}) for i in items]
+    rows = [{"cohort": country, **a, **b} for country, (a, b) in product(COUNTRIES[:2], told)]
+    names = [name for name, _ in COHORT_FEATURES]
+    answer = online(feast, [f"cohort_now:{name}" for name in names], rows)
+    assert (joined[[0, 3]] > 0.01).all()
+    np.testing.assert_allclose(numbers(answer, names), joined[:6], rtol=1e-6, atol=1e-12)
+    is_asked = ~np.isnan(joined).any(axis=1)
+    assert not is_asked[6:9].any()
+    assert (affinity[:, 0] >= COLD).any()
+    assert not is_asked[affinity[:, 0] >= COLD].any()
+    blobs = store.get("cohort", COUNTRIES)
+    assert [blob is None for blob in blobs] == [False, False, True]
+
+
 def test_a_models_service_answers_all_of_its_inputs_at_once_by_their_full_names(world):
     feast, _, store = world
     service = feast._feast.get_feature_service("content_preference_now_v1")
-    rows = [{"recipient_key": k, "content_id": "i1", "as_of": AT, "topics": None} for k in PEOPLE]
+    asked = {"content_id": "i1", "cohort": "DE", "as_of": AT, "topics": None}
+    rows = [{"recipient_key": key} | asked for key in PEOPLE]
     answer = online(feast, service, rows, full_feature_names=True)
 
     reading = read(states_of(store, RECIPIENT, PEOPLE), AT, layout_of(RECIPIENT))
@@ -150,6 +184,7 @@ def test_a_models_service_answers_all_of_its_inputs_at_once_by_their_full_names(
     np.testing.assert_array_equal(found, matrix(reading, RECIPIENT))
     expected = {f"content_now__{name}" for name in CONTENT.names}
     expected |= {f"affinity_now__{name}" for name in PAIRS}
+    expected |= {f"cohort_now__{name}" for name, _ in COHORT_FEATURES}
     assert expected <= answer.keys()
     with pytest.raises(FeatureNameCollisionError):  # two views count clicks
         online(feast, service, rows)

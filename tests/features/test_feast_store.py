@@ -10,11 +10,18 @@ import pytest
 from features.bulk_states import states
 from features.definitions import AFFINITY, VIEWS
 from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
+from features.definitions.cohort import FEATURES as COHORT_FEATURES
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.log import EventLog
 from features.events.schema import Event, EventType
-from features.feast_objects import AFFINITY_VIEW, RHYTHM_VIEW, STATE_FIELDS, source_file
+from features.feast_objects import (
+    AFFINITY_VIEW,
+    COHORT_VIEW,
+    RHYTHM_VIEW,
+    STATE_FIELDS,
+    source_file,
+)
 from features.feast_store import FeastStore
 from features.layout import layout_of
 from features.packed import PackedStore
@@ -72,6 +79,7 @@ def test_the_registry_holds_the_definitions_and_nothing_else(feast):
     expected = {view.name: list(view.names) for view in VIEWS}
     expected |= {view: [field] for view, field in STATE_FIELDS.items()}
     expected |= {RHYTHM_VIEW: ["rhythm"], AFFINITY_VIEW: [name for name, _ in AFFINITY_FEATURES]}
+    expected |= {COHORT_VIEW: [name for name, _ in COHORT_FEATURES]}
 
     found = {
         view.name: [field.name for field in view.features]

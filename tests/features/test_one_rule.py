@@ -18,7 +18,7 @@ from features.layout import layout_of
 from features.packing import MAX_TASTES, pack, unpack
 from features.reading import read
 from features.state import TOTAL_KEY, State
-from features.stream import PROGRESS, Stream
+from features.stream import AFFINITIES, PROGRESS, Stream
 from tests.features.oracle import (
     CANDIDATES,
     CLOSE,
@@ -40,6 +40,7 @@ from tests.features.oracle import (
     log_and_store,
     one_event,
     oracles,
+    read_for,
     states_agree,
     stored,
 )
@@ -126,7 +127,10 @@ def test_a_bulk_load_continued_by_the_stream_is_the_definition(events, share, wa
         log.append(events[:cut])
         for view in VIEWS:
             found = states(
-                log.scan(), key=KEY_OF[view.entity], layout=layout_of(view), affinity=AFFINITY
+                read_for(view, log.scan()),
+                key=KEY_OF[view.entity],
+                layout=layout_of(view),
+                affinity=AFFINITIES[view.entity],
             )
             rows = [(key, s.seen, s.at, pack(s, layout_of(view))) for key, s in found]
             store.put(view.entity, rows)
@@ -150,7 +154,12 @@ def test_bulk_states_hold_what_the_stream_holds(events, wait):
             layout = layout_of(view)
             streamed = stored(store, view)
             bulk = dict(
-                states(log.scan(), key=KEY_OF[view.entity], layout=layout, affinity=AFFINITY)
+                states(
+                    read_for(view, log.scan()),
+                    key=KEY_OF[view.entity],
+                    layout=layout,
+                    affinity=AFFINITIES[view.entity],
+                )
             )
             assert bulk.keys() == streamed.keys()
             for key, state in bulk.items():
@@ -162,7 +171,8 @@ def test_bulk_states_hold_what_the_stream_holds(events, wait):
                     other.zone_at, other.zone_offset_min, other.zone,
                 )  # fmt: skip
                 tastes, others = (
-                    {k: s.affinity_at(k, at, AFFINITY) for k in s.affinity} for s in (state, other)
+                    {k: s.affinity_at(k, at, AFFINITIES[view.entity]) for k in s.affinity}
+                    for s in (state, other)
                 )
                 assert tastes == pytest.approx(others, rel=1e-6)
 
@@ -203,7 +213,7 @@ def test_no_row_changes_when_later_events_are_added(view, events, at, more):
         before = batch_reading(log, view, spine)
         after = batch_reading(longer, view, spine)
         cut = batch.event_table(
-            longer.scan(as_of=at), key=KEY_OF[view.entity], layout=layout_of(view)
+            read_for(view, longer.scan(as_of=at)), key=KEY_OF[view.entity], layout=layout_of(view)
         )
         for later in (after, batch.read_at(cut, spine, layout_of(view))):
             np.testing.assert_array_equal(later.values, before.values)

@@ -29,7 +29,8 @@ from features.packed_rows import LIVES_S, Row, head_of
 from features.packing import SEEN_AT, pack, unpack
 from features.reading import read
 from features.state import State
-from features.stream import PROGRESS, Stream
+from features.stream import KEY_FIELDS, PROGRESS, Stream
+from tests.features.oracle import read_for
 
 START = 1_700_000_000_000_000
 HOUR_US = 3_600_000_000
@@ -85,7 +86,8 @@ def arrow(rows: list[Row]) -> pa.Table:
 
 def event(number: int, recipient: str, kind: EventType = EventType.CLICKED) -> Event:
     at = START + number * HOUR_US // 3
-    return Event(str(number), kind, recipient, at, at, content_id=f"item {number % 5}")
+    item, told = f"item {number % 5}", {"country": ("DE", "IS")[number % 2]}
+    return Event(str(number), kind, recipient, at, at, content_id=item, properties=told)
 
 
 def state_of(*numbers: int) -> State:
@@ -359,7 +361,7 @@ START, HOUR_US = {start}, 3_600_000_000
 def event(number):
     at = START + number * HOUR_US // 3
     return Event(str(number), EventType.CLICKED, f"r{{number % 7}}", at, at,
-                 content_id=f"item {{number % 5}}")
+                 content_id=f"item {{number % 5}}", properties={{"country": "DE"}})
 mine = [event(n) for n in range(2_000) if n % 2 == me or n % 10 == 0]
 with EventLog(root / "log") as log, open_store(sys.argv[3]) as store:
     stream = Stream(log, store)
@@ -397,9 +399,9 @@ def test_two_processes_at_once_make_the_states_that_one_would(tmp_path, address)
 
 def stored_is_the_batch(log: EventLog, store: OnlineStore) -> None:
     at = START + 10_000 * HOUR_US
-    for view, key in zip(VIEWS, ("recipient_key", "content_id"), strict=True):
-        layout = layout_of(view)
-        table = batch.event_table(log.scan(), key=key, layout=layout)
+    for view in VIEWS:
+        layout, key = layout_of(view), KEY_FIELDS[view.entity]
+        table = batch.event_table(read_for(view, log.scan()), key=key, layout=layout)
         keys = table.keys.to_list()
         expected = batch.read_at(table, pl.DataFrame({"key": keys, "at": at}), layout)
         blobs = store.get(view.entity, keys)

@@ -8,8 +8,10 @@ import threading
 
 import pytest
 
-from features.definitions import VIEWS
 from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
+from features.definitions.cohort import FEATURES as COHORT_FEATURES
+from features.definitions.content import VIEW as CONTENT
+from features.definitions.recipient import VIEW as RECIPIENT
 from models import specs
 from models.bundle import GRAPH, MANIFEST, load_bundle
 from models.errors import BundleCorruptError, BundleMismatchError, VersionUnknownError
@@ -147,9 +149,9 @@ def test_the_prior_is_a_legal_answer(spec):
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_inputs_are_unique_and_somebody_defines_them(spec):
-    recipient, content = (view.names for view in VIEWS)
-    known = {*recipient, *RHYTHM_NAMES, *(name for name, _ in AFFINITY_FEATURES)}
-    known |= {"has_zone", "opens_are_hidden", *(f"content_{name}" for name in content)}
+    known = {*RECIPIENT.names, *RHYTHM_NAMES, *(name for name, _ in AFFINITY_FEATURES)}
+    known |= {"has_zone", "opens_are_hidden", *(f"content_{name}" for name in CONTENT.names)}
+    known |= {name for name, _ in COHORT_FEATURES}
 
     assert len(set(spec.inputs)) == len(spec.inputs)
     assert set(spec.inputs) <= known

@@ -50,11 +50,13 @@ def train(order: Order) -> Trained:
     require(SPEC.name, y, is_test, rows=MIN_ROWS, rarer=MIN_POSITIVES)
 
     order.step("features: joining candidates in Feast")
+    affinities = order.data.affinity(spine)
     rows = np.ascontiguousarray(
         np.concatenate(
             [
                 order.data.recipient(spine, RECIPIENT_INPUTS),
-                order.data.affinity(spine),
+                affinities,
+                order.data.cohort(spine, affinities),
                 order.data.content(spine),
             ],
             axis=1,
