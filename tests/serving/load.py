@@ -6,6 +6,7 @@ A call that is due while its connection still waits for an answer leaves right a
 import http.client
 import time
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from threading import Thread
@@ -15,7 +16,10 @@ from urllib.parse import urlsplit
 import orjson
 
 from serving.http.schemas import ScoreAnswer
+from tests.serving.asking import LATE_ANSWERS, bodies_of, kept_from_the_cpu_s, metric
 
+PER_S = 200
+LATE = 0.001  # of all calls may be
 CONNECTIONS = 16
 KEYS = set(ScoreAnswer.model_fields)
 
@@ -118,3 +122,23 @@ def _call(http_, body, told) -> bool:
     is_closed = answer.getheader("connection", "") == "close"
     told.n_closed += is_closed
     return is_closed
+
+
+@contextmanager
+def under_load(service, world, *, late=LATE):
+    """A second of load before what happens in the block and half of one after; harms nobody.
+
+    Calls that come while others of the machine have the processor may be late.
+    """
+    n_late, waited_s = metric(service, LATE_ANSWERS), kept_from_the_cpu_s(service)
+    sender = Sender(service.url, bodies_of(world), per_s=PER_S)
+    time.sleep(1)
+    yield
+    time.sleep(0.5)
+    told = sender.stop()
+    n_late = metric(service, LATE_ANSWERS) - n_late
+    waited_s = kept_from_the_cpu_s(service) - waited_s
+    assert told.not_200 == []
+    assert told.incomplete == []
+    assert n_late <= late * told.n + PER_S * waited_s, (n_late, waited_s, told.n, told.reasons)
+    assert max(told.seconds) <= 5.0

@@ -11,7 +11,7 @@ import sqlite3
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import datetime
 
 import orjson
@@ -23,20 +23,9 @@ from features import decisions
 from models.registry import ModelFolder
 from pipelines.processes import free_port
 from serving.http.rooms import INTAKES
-from tests.serving.asking import (
-    LATE_ANSWERS,
-    asked,
-    bodies_of,
-    kept_from_the_cpu_s,
-    metric,
-    reason,
-    score,
-    until,
-)
-from tests.serving.load import Sender
+from tests.serving.asking import asked, metric, reason, score, until
+from tests.serving.load import under_load
 
-PER_S = 200
-LATE = 0.001  # of all calls may be
 DEADLINE_MS = 300  # twice the usual: other tests run beside
 # A whole log is folded by another process meanwhile, on the two cores that all share here.
 LATE_WHILE_REBUILT = 0.02
@@ -65,26 +54,6 @@ def start(start_process, copied):
         return service
 
     return started
-
-
-@contextmanager
-def under_load(service, world, *, late=LATE):
-    """A second of load before what happens in the block and half of one after; harms nobody.
-
-    Calls that come while others of the machine have the processor may be late.
-    """
-    n_late, waited_s = metric(service, LATE_ANSWERS), kept_from_the_cpu_s(service)
-    sender = Sender(service.url, bodies_of(world), per_s=PER_S)
-    time.sleep(1)
-    yield
-    time.sleep(0.5)
-    told = sender.stop()
-    n_late = metric(service, LATE_ANSWERS) - n_late
-    waited_s = kept_from_the_cpu_s(service) - waited_s
-    assert told.not_200 == []
-    assert told.incomplete == []
-    assert n_late <= late * told.n + PER_S * waited_s, (n_late, waited_s, told.n, told.reasons)
-    assert max(told.seconds) <= 5.0
 
 
 def event(service, key):

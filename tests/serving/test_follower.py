@@ -19,6 +19,8 @@ from pipelines.processes import free_port, running, wait_until_ready
 from pipelines.run_commands import mlflow_server
 from pipelines.settings import Settings
 from serving.follower import TIMEOUT_S, Follower
+from tests.serving.asking import score, until
+from tests.serving.load import under_load
 
 ONES = dict.fromkeys((spec.name for spec in SPECS), "1")
 
@@ -139,6 +141,30 @@ def test_a_frozen_server_costs_one_timeout_and_nothing_else(server, follower, fo
             os.kill(process, signal.SIGCONT)
     assert champions(folder) == ONES
     eventually(lambda: follower() or follower.is_reachable)
+
+
+def test_no_mail_notices_that_the_server_stands_still_or_is_killed(
+    small_world, tmp_path, start_process
+):
+    copy = small_world.copy(tmp_path / "var")
+    server = Server(Settings(data_dir=copy.data_dir, tracking_uri=""), free_port(0))
+    told = {"OPPORTUNE_MLFLOW_URL": server.url, "OPPORTUNE_POLL_S": "0.2"}
+    client = MlflowRegistry(server.settings.mlflow_uri)._client
+    with server.up():
+        service = start_process(copy.data_dir, **told)
+
+        def blow(how, n_lost):
+            for process in family(server.child.pid):
+                os.kill(process, how)
+            until(lambda: service.log.read_text().count("champions on disk go on") == n_lost)
+
+        with under_load(service, copy):
+            blow(signal.SIGSTOP, 1)
+            client.set_registered_model_alias("churn", CHAMPION, "2")
+            blow(signal.SIGCONT, 1)
+            until(lambda: score(service, copy.people[0])["models"]["churn"] == "2")
+            blow(signal.SIGKILL, 2)
+            assert score(service, copy.people[0])["models"] == ONES | {"churn": "2"}
 
 
 def found(body):

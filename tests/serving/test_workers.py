@@ -1,12 +1,16 @@
 """Several processes behind one port are one service."""
 
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import httpx2
 import psutil
 import pytest
+
+from tests.serving.asking import bodies_of
+from tests.serving.load import CONNECTIONS, PER_S, Sender
 
 CLIENTS, BATCHES, EACH = 6, 8, 25
 
@@ -76,6 +80,26 @@ def test_a_killed_worker_is_replaced_and_takes_nothing_with_it(service, eventual
         for key in keys_of(client):
             assert service.score(key)["evidence_n"] == EACH
     assert counted(service, "accepted") == 2 * BATCHES * EACH
+
+
+def test_only_the_calls_a_killed_worker_held_are_lost_and_none_is_answered_wrongly(
+    small_world, start_process, tmp_path, eventually
+):
+    """A connection ends with its process: nobody can answer on it. The next one is another's."""
+    copy = small_world.copy(tmp_path / "var")
+    service = start_process(copy.data_dir, OPPORTUNE_WORKERS="2")
+    before = eventually(lambda: len(found := workers_of(service)) == 2 and found)
+    sender = Sender(service.url, bodies_of(copy), per_s=PER_S)
+    time.sleep(1)
+    before[0].kill()
+    eventually(lambda: len({w.pid for w in workers_of(service)} - {w.pid for w in before}) == 1)
+    time.sleep(1)
+    told = sender.stop()
+    assert told.n > PER_S
+    assert told.not_200 == []
+    assert told.n_refused == 0
+    assert len(told.incomplete) <= CONNECTIONS
+    assert all("Disconnected" in why or "Reset" in why for why in told.incomplete), told.incomplete
 
 
 def test_workers_end_when_the_parent_is_killed(service, eventually):
