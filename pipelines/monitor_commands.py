@@ -105,6 +105,34 @@ def monitored(  # noqa: PLR0913  the edge where everything is joined
         return monitor(sources, as_of=as_of, days=days, meant=meant, limits=limits)
 
 
+def due_now(
+    settings: Settings,
+    names: list[str],
+    *,
+    log: "EventLog",
+    feast: "FeastStore",
+    registry: "MlflowRegistry",
+    as_of: int | None,
+) -> tuple[list[str], int | None]:
+    """Those of some models that are due, and the moment to train them at; says what it found.
+
+    The moment is the one asked for, but where the newest window's labels are sick the begin of
+    that window.
+    """
+    from pipelines.monitor_view import triggers_table
+
+    moment = time.time_ns() // 1_000 if as_of is None else as_of
+    told = monitored(settings, log=log, feast=feast, registry=registry, as_of=moment)
+    OUT.print(triggers_table(told))
+    due = [each.model for each in told.dues if each.is_due and each.model in names]
+    if not due:
+        OUT.print("No model is due.")
+    elif told.has_sick_labels:
+        OUT.print("The labels of the newest window are sick: trained on what was before it.")
+        return due, told.windows.newest
+    return due, as_of
+
+
 def _log(told: "Monitored", registry: "MlflowRegistry", folder: Path) -> None:
     """The page and the numbers, and nothing else that lies in the folder."""
     from shutil import copy

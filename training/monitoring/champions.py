@@ -18,6 +18,7 @@ from training.dataset import PointInTime
 from training.monitoring import calibrated, drift, habits
 from training.monitoring.findings import Signal, unjudged
 from training.monitoring.labelled import Answered, Span, answered, closed_until, population
+from training.monitoring.memory import is_settled
 from training.monitoring.triggers import Age
 from training.monitoring.windows import Windows
 
@@ -97,8 +98,11 @@ def _drift(
     columns = population(model, data, bundle.session, at=windows.as_of)
     if columns is None:
         return unjudged(drift.NAME, model, "nobody to ask about in the newest weeks"), []
-    found = drift.drifts(reference, columns.values, columns.units)
-    return drift.drift_signal(model, found), found
+    first = data.events.select(pl.col("occurred_at").min()).collect().item()
+    log_days = (moment_of(bundle) - first) / DAY_US
+    settled = {c: v for c, v in columns.values.items() if is_settled(c, log_days=log_days)}
+    found = drift.drifts(reference, settled, columns.units)
+    return drift.drift_signal(model, found, filling=len(columns.values) - len(settled)), found
 
 
 def _calibration(

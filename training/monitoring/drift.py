@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from models.reference import Histogram, Reference, shares_between
-from training.monitoring.findings import ALPHA, Judgement, Signal, Trigger, judged, unjudged
+from training.monitoring.findings import ALPHA, Signal, Trigger, judged, unjudged
 
 MATTERS: Final = 0.10
 NAME: Final = "drift"
 SHOWN: Final = 5  # inputs that a verdict names
-FEWEST: Final = 200  # units on either side
 
 Floats = NDArray[np.float64]
 
@@ -83,8 +82,12 @@ def drifts(
     return sorted(found, key=lambda each: (not each.has_drifted, -each.psi))
 
 
-def drift_signal(model: str, found: list[Drift]) -> Signal:
-    """What the indices of a model say together."""
+def drift_signal(model: str, found: list[Drift], *, filling: int = 0) -> Signal:
+    """What the indices of a model say together.
+
+    Args:
+        filling: How many columns were not asked, because they still fill with the log.
+    """
     if not found:
         return unjudged(NAME, model, "no column that both the reference and today's rows have")
     drifted = [each for each in found if each.has_drifted]
@@ -92,15 +95,11 @@ def drift_signal(model: str, found: list[Drift]) -> Signal:
     named = ", ".join(f"{d.column} {d.psi:.2f}" for d in (drifted or found)[:SHOWN])
     if len(drifted) > SHOWN:
         named += f" and {len(drifted) - SHOWN} more"
-    said = f"{len(drifted)} of {len(found)} columns have drifted; index of {named}"
+    rest = f"; {filling} not asked, they fill with the log" if filling else ""
+    said = f"{len(drifted)} of {len(found)} columns have drifted; index of {named}{rest}"
     return Signal(
         NAME, model, worst.psi, f"> {MATTERS:.2f} and > {worst.noise:.2f} (chance)",
         judged(bool(drifted)), said,
         "look at what changed at the source; then `opportune retrain`" if drifted else "",
         Trigger.DRIFT if drifted else None,
     )  # fmt: skip
-
-
-def unknown(model: str, why: str) -> Signal:
-    """No drift to tell of, and why."""
-    return Signal(NAME, model, None, "", Judgement.UNJUDGED, why)

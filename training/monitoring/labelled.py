@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.definitions.recipient import VIEW
-from features.events.schema import DAY_US
+from features.events.schema import DAY_US, HOUR_US
 from features.layout import HOURS_PER_WEEK, MONDAY_SHIFT
 from models.bundle import Manifest
 from models.reference import SCORE, Reference, reference_of
@@ -30,10 +30,11 @@ from training.choices import CLICK_DAYS
 from training.churn_labels import AT_RISK_DAYS
 from training.dataset import PointInTime
 from training.recipe import shown_day
+from training.splits import units_of
 
 MAX_ROWS: Final = 10_000
 MAILED_DAYS: Final = 28.0
-CLOSED_AFTER_US: Final = {"send_time": 30 * DAY_US // 24, "content_preference": 8 * DAY_US}
+CLOSED_AFTER_US: Final = {"send_time": 30 * HOUR_US, "content_preference": 8 * DAY_US}
 ACTIVE_HOURS: Final = "active_hours"  # in place of the 168 inputs of the rhythm
 
 Floats = NDArray[np.float64]
@@ -94,7 +95,12 @@ class Answered:
 
 
 def population(name: str, data: PointInTime, session: Session, *, at: int) -> Columns | None:
-    """Inputs and scores of whom a model is asked about at a moment; None where there is nobody."""
+    """Inputs and scores of whom a model is asked about; None where there is nobody.
+
+    Everybody is asked at an hour of their own in the week before the moment, the same one every
+    week. At one moment for all, the hour of the last send would be in all rows alike, and an hour
+    of daylight saving a drift.
+    """
     spine = _ASKED[name](data, at)
     if spine.is_empty():
         return None
@@ -214,14 +220,20 @@ def _clicked(data: PointInTime, manifest: Manifest, span: Span) -> pl.DataFrame 
     return labels.items_clicked(data.events, window_us=CLICK_DAYS * DAY_US).filter(span.expr)
 
 
+def _spread(spine: pl.DataFrame) -> pl.DataFrame:
+    units = units_of(spine["recipient_key"].to_list(), salt="asked")
+    ago = np.floor(units * HOURS_PER_WEEK).astype(np.int64) * HOUR_US
+    return spine.with_columns(pl.col("at") - pl.Series(ago, dtype=pl.Int64))
+
+
 def _at(keys: list[str], at: int) -> pl.DataFrame:
     spine = pl.DataFrame({"recipient_key": keys}, schema={"recipient_key": pl.String})
     return spine.with_columns(pl.lit(at, pl.Int64).alias("at"))
 
 
 _ASKED: Final[Mapping[str, Callable[[PointInTime, int], pl.DataFrame]]] = {
-    "send_time": _mailed,
-    "churn": _at_risk,
+    "send_time": lambda data, at: _spread(_mailed(data, at)),
+    "churn": lambda data, at: _spread(_at_risk(data, at)),
     "content_preference": _shown,
 }
 _LABELLED: Final[Mapping[str, Callable[[PointInTime, Manifest, Span], pl.DataFrame | None]]] = {
