@@ -19,7 +19,7 @@ from training.monitoring.ratio import ALPHA_EVER, is_refuted
 MISMATCH, LIFT = "sample-ratio mismatch", "holdout lift"
 HOLDOUT: Final = "holdout"
 FEWEST: Final = 30  # recipients of an arm
-DRAWS: Final = 1_000
+DRAWS: Final = 500
 
 
 def mismatch_signals(decided: pl.DataFrame, joined: pl.DataFrame, *, share: float) -> list[Signal]:

@@ -4,6 +4,10 @@ The population stability index of ten bins, fixed on the deciles of the referenc
 bounds (0.1, 0.25) ignore the sample: of two samples of a thousand each, chance alone reaches
 0.056. So both are asked: an index above 0.10, which matters, and above what chance reaches.
 
+An alarm is a score beyond that, or an input beyond 0.25. An input between the two asks for a
+retrain: where nothing but time passes, inputs wander there as people come and go (up to 0.18 in
+fourteen weeks of simulated worlds), and the score does not.
+
 Source: Yurdakul 2018 (the index is asymptotically (1/N + 1/M) x chi2 of bins - 1).
 Failure mode: rows of one recipient or item are alike, and N and M count these, not rows; where
 both are few, only a large drift is seen.
@@ -17,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from models.reference import Histogram, Reference, shares_between
-from training.monitoring.findings import ALPHA, Signal, Trigger, judged, unjudged
+from models.reference import SCORE, Histogram, Reference, shares_between
+from training.monitoring.findings import ALPHA, Judgement, Signal, Trigger, judged, unjudged
 
 MATTERS: Final = 0.10
+PLAIN: Final = 0.25  # of an input: it has plainly changed
 NAME: Final = "drift"
 SHOWN: Final = 5  # inputs that a verdict names
 
@@ -39,6 +44,11 @@ class Drift:
     def has_drifted(self) -> bool:
         """Whether it matters and is no chance."""
         return self.psi > MATTERS and self.psi > self.noise
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is an incident rather than the course of time."""
+        return self.has_drifted and (self.column == SCORE or self.psi > PLAIN)
 
 
 def psi(then: Histogram, values: Floats, *, n: int) -> float:
@@ -91,6 +101,9 @@ def drift_signal(model: str, found: list[Drift], *, filling: int = 0) -> Signal:
     if not found:
         return unjudged(NAME, model, "no column that both the reference and today's rows have")
     drifted = [each for each in found if each.has_drifted]
+    judgement = judged(any(each.is_plain for each in found))
+    if drifted and judgement is Judgement.FINE:
+        judgement = Judgement.NOTICE
     worst = found[0]
     named = ", ".join(f"{d.column} {d.psi:.2f}" for d in (drifted or found)[:SHOWN])
     if len(drifted) > SHOWN:
@@ -98,8 +111,9 @@ def drift_signal(model: str, found: list[Drift], *, filling: int = 0) -> Signal:
     rest = f"; {filling} not asked, they fill with the log" if filling else ""
     said = f"{len(drifted)} of {len(found)} columns have drifted; index of {named}{rest}"
     return Signal(
-        NAME, model, worst.psi, f"> {MATTERS:.2f} and > {worst.noise:.2f} (chance)",
-        judged(bool(drifted)), said,
+        NAME, model, worst.psi,
+        f"> {MATTERS:.2f} (score) or {PLAIN:.2f} (input), and > {worst.noise:.2f} (chance)",
+        judgement, said,
         "look at what changed at the source; then `opportune retrain`" if drifted else "",
         Trigger.DRIFT if drifted else None,
     )  # fmt: skip

@@ -12,7 +12,18 @@ from features.definitions import AFFINITY
 from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
-from features.kinds import DAY, Decayed, Feature, MeanGap, Overdue, Pace, Rate, Tenure, Velocity
+from features.kinds import (
+    DAY,
+    Decayed,
+    Feature,
+    MeanGap,
+    Overdue,
+    Pace,
+    Rate,
+    Tenure,
+    Velocity,
+    WeeksActive,
+)
 from training.monitoring.labelled import ACTIVE_HOURS
 
 SETTLED: Final = 5.0  # half-lives, after which 97 % of the level is reached
@@ -29,6 +40,8 @@ def memory_days(feature: Feature) -> float:
             | Velocity(slow=Decayed(half_life=half_life))
         ):
             return half_life / DAY
+        case WeeksActive(weeks=weeks):
+            return weeks * 7 / SETTLED  # a window forgets all at once
         case Tenure() | MeanGap() | Overdue():
             return inf
         case _:

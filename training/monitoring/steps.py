@@ -1,8 +1,8 @@
 """A number that leaves the course of the windows before it.
 
 "More than three standard deviations" is a rule for a deviation that is known. Here it is
-estimated from a handful of windows, so the bound is that of a new observation (Student's t, with
-the window's own chance error as the least deviation), and what is beyond it has to matter too.
+estimated from a handful of windows, so the bound is that of a new observation (Student's t), or
+that of the window's own chance error where this is wider, and what is beyond it has to matter.
 
 Source: prediction interval of a normal sample (Hahn and Meeker 1991).
 Failure mode: what creeps a little every window is its own normal; drift and calibration, whose
@@ -15,6 +15,7 @@ from math import sqrt
 from typing import Final
 
 import numpy as np
+from scipy.stats import norm
 from scipy.stats import t as student
 
 FEWEST: Final = 4  # windows before, below which nothing is usual
@@ -58,8 +59,8 @@ def step_of(
     before = np.array([value for value in values[:-1] if np.isfinite(value)])
     if len(before) < FEWEST or not np.isfinite(values[-1]):
         return None
-    spread = max(float(before.std(ddof=1)), error)
-    half = float(student.ppf(1 - alpha / 2, len(before) - 1)) * spread * sqrt(1 + 1 / len(before))
-    half = max(half, least)
+    among = float(student.ppf(1 - alpha / 2, len(before) - 1)) * float(before.std(ddof=1))
+    own = float(norm.ppf(1 - alpha / 2)) * error
+    half = max(max(among, own) * sqrt(1 + 1 / len(before)), least)
     usual = float(before.mean())
     return Step(float(values[-1]), usual, usual - half, usual + half)

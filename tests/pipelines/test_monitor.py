@@ -1,0 +1,157 @@
+"""`opportune monitor` over a real world: what it says, writes, logs and exits with."""
+
+import json
+import re
+
+import numpy as np
+import orjson
+import pytest
+from mlflow import MlflowClient
+from typer.testing import CliRunner
+
+from features.decisions import VERSION
+from features.events.log import EventLog
+from features.events.schema import DAY_US, SECOND_US
+from models.bundle import load_bundle, report_of
+from models.mlflow_registry import MONITORING
+from pipelines.cli import app
+
+AS_OF = ("--as-of", "2025-11-08")
+ANSWERS = "monitor.json"
+
+
+@pytest.fixture
+def shell(monkeypatch):
+    def over(data_dir):
+        monkeypatch.setenv("OPPORTUNE_DATA_DIR", str(data_dir))
+        monkeypatch.setenv("COLUMNS", "160")
+        monkeypatch.delenv("OPPORTUNE_TRACKING_URI", raising=False)
+
+        def run(*words):
+            return CliRunner().invoke(app, [str(word) for word in words])
+
+        return run
+
+    return over
+
+
+def told(folder):
+    plain = json.loads((folder / ANSWERS).read_text())
+    return plain, {(s["name"], s["subject"]): s for s in plain["signals"]}
+
+
+def write_decisions(world, *, floor_broken=False):
+    """What a service would have decided on the world's own mails of the last two months."""
+    rng = np.random.default_rng(1)
+    with EventLog(world.data_dir / "events") as log:
+        mails = log.scan().collect()
+    import polars as pl  # noqa: PLC0415
+
+    sent = mails.filter(pl.col("type") == "sent", pl.col("occurred_at") > world.now - 60 * DAY_US)
+    people = sorted(set(sent["recipient_key"]))
+    held = dict(zip(people, rng.random(len(people)) < 0.05, strict=True))
+    lines = []
+    for key, send, item, at in sent.select(
+        "recipient_key", "send_id", "content_id", "occurred_at"
+    ).iter_rows():
+        explored = bool(rng.random() < 0.05 * 0.75)
+        p = 1.0 if held[key] else 0.05 / 4 if explored else 0.95 + 0.05 / 4
+        lines.append({
+            "version": VERSION, "decision_id": f"{send}-{key}", "recipient_key": key,
+            "send_id": send, "slot": "", "at": at - 1, "best_at": at // SECOND_US,
+            "arm": "holdout" if held[key] else "personal", "propensity_hour": p,
+            "propensity": p, "candidates": [item, "b", "c", "d"], "variant": item,
+            "fallback": "none", "is_test": False, "hold": "none",
+        })  # fmt: skip
+    if floor_broken:
+        lines[-1] |= {"propensity": 0.0, "arm": "personal"}
+    folder = world.data_dir / "decisions"
+    folder.mkdir(exist_ok=True)
+    (folder / "one.ndjson").write_bytes(b"".join(orjson.dumps(x) + b"\n" for x in lines))
+    return len(lines)
+
+
+def test_nothing_at_all_is_no_alarm_and_says_why(shell, tmp_path):
+    done = shell(tmp_path / "bare")("monitor", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    plain, signals = told(tmp_path / "out")
+    assert {s["judgement"] for s in signals.values()} == {"not judged"}
+    assert all(s["said"] for s in signals.values())
+    assert [each["due"] for each in plain["retrain"]] == [True] * 3
+    assert "<img" not in (tmp_path / "out/monitor.html").read_text()
+
+
+def test_a_quiet_world_is_fine_on_the_page_in_the_numbers_and_in_mlflow(
+    shell, small_world, tmp_path
+):
+    world = small_world.copy(tmp_path / "var")
+    n = write_decisions(world)
+    opportune = shell(world.data_dir)
+    done = opportune("monitor", *AS_OF)
+    assert done.exit_code == 0, done.output
+    plain, signals = told(world.data_dir / "monitor")
+    assert plain["has_alarm"] is False
+    assert plain["decisions"]["decided"] == n
+    assert plain["decisions"]["immature"] > 0
+    assert plain["decisions"]["delivered"] > 0.9 * plain["decisions"]["joined"]
+    for name, subject in (
+        ("drift", "churn"), ("drift", "send_time"), ("drift", "content_preference"),
+        ("taste", "content_preference"), ("rhythm", "send_time"),
+        ("sample-ratio mismatch", "delivered"), ("propensity floor", "item"),
+        ("exploration drawn", "item"), ("label health", "opens by machines"),
+        ("freshness", "newest event"),
+    ):  # fmt: skip
+        assert signals[name, subject]["judgement"] == "fine", (name, subject)
+    assert "no label later" in signals["calibration", "churn"]["said"]
+    assert "propensity floor" in done.output
+
+    page = (world.data_dir / "monitor/monitor.html").read_text()
+    assert "<script" not in page
+    assert re.findall(r'(?:src|href)="(?!data:)', page) == []
+    assert page.count("data:image/png;base64,") >= 6
+    assert world.people[0] not in page  # nobody is named
+
+    client = MlflowClient(f"sqlite:///{world.data_dir / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(MONITORING)
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.tags["verdict"] == "fine"
+    assert run.data.metrics["alarms"] == 0
+    assert run.data.metrics["label_health.opens_by_machines"] == pytest.approx(
+        signals["label health", "opens by machines"]["value"]
+    )
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert files == {"monitor.html", "monitor.json"}
+
+    again = opportune("retrain", "--if-due", *AS_OF)  # nothing is, so nothing is trained
+    assert again.exit_code == 0, again.output
+    assert "No model is due." in again.output
+
+
+def test_an_incident_exits_with_one(shell, small_world, tmp_path):
+    world = small_world.copy(tmp_path / "var")
+    write_decisions(world, floor_broken=True)
+    done = shell(world.data_dir)("monitor", *AS_OF, "--out", tmp_path / "out")
+    assert done.exit_code == 1, done.output
+    plain, signals = told(tmp_path / "out")
+    assert [key for key, s in signals.items() if s["judgement"] == "alarm"] == [
+        ("propensity floor", "item")
+    ]
+    assert plain["has_alarm"] is True
+
+
+def test_a_champion_that_is_old_enough_is_due(shell, small_world, tmp_path, monkeypatch):
+    world = small_world.copy(tmp_path / "var")
+    monkeypatch.setenv("OPPORTUNE_RETRAIN_DAYS", "3")
+    opportune = shell(world.data_dir)
+    done = opportune("retrain", "send_time", "churn", "--if-due", "--as-of", "2025-11-12")
+    assert done.exit_code == 0, done.output
+    assert "time: the champion is 4 days old" in " ".join(done.output.split())
+    assert "send_time, version 3" in done.output
+
+
+def test_a_retrain_tells_how_the_champion_did_and_keeps_a_reference(small_world):
+    found = load_bundle(small_world.data_dir / "models/churn/1")
+    assert "champion's last window" not in report_of(found.folder)["facts"]  # there was none
+    reference = found.manifest.reference
+    assert set(found.manifest.inputs) | {"score"} == set(reference.histograms)
+    assert reference.histograms["score"].n > 100
