@@ -33,8 +33,9 @@ MONTH_US = 28 * DAY_US
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """What the service is set to, as chances."""
+    """What the service is set to, as chances, and what its policy is then called."""
 
+    policy: str
     epsilon: float
     epsilon_hour: float
     holdout: float
@@ -63,6 +64,8 @@ class Monitored:
 
     Args:
         courses: Numbers by window, oldest first, by name; NaN where a window told nothing.
+        other_policy: Decisions of dry runs and of other settings: no arm, lift or chance is
+            judged by them.
     """
 
     windows: Windows
@@ -71,6 +74,7 @@ class Monitored:
     dues: list[Due] = field(default_factory=list)
     courses: dict[str, list[float]] = field(default_factory=dict)
     found: Outcomes | None = None
+    other_policy: int = 0
 
     @property
     def has_alarm(self) -> bool:
@@ -104,6 +108,7 @@ class Monitored:
             "champions": {each.model: each.version for each in self.watched},
             "decisions": None if found is None else {
                 "decided": found.decided,
+                "under_another_policy": self.other_policy,
                 "unnamed": found.unnamed,
                 "immature": found.immature,
                 "joined": len(found.rows),
@@ -186,7 +191,9 @@ def _labels(told: Monitored, events: pl.LazyFrame) -> None:
 
 def _decisions(told: Monitored, log: pl.LazyFrame, events: pl.LazyFrame, meant: Meant) -> None:
     windows = told.windows
-    decided = decisions_once(log.filter(pl.col("at") >= windows.begin), as_of=windows.as_of)
+    everything = decisions_once(log.filter(pl.col("at") >= windows.begin), as_of=windows.as_of)
+    decided = everything.filter(pl.col("policy") == meant.policy)
+    told.other_policy = len(everything) - len(decided)
     found = outcomes(decided, events, as_of=windows.as_of)
     told.found = found
     rows = found.rows
@@ -200,7 +207,7 @@ def _decisions(told: Monitored, log: pl.LazyFrame, events: pl.LazyFrame, meant: 
     )
     told.signals += exploring.draw_signals(decided)
     told.signals.append(exploring.entropy_signal(decided, windows))
-    shares = answers.fallback_shares(decided, windows)
+    shares = answers.fallback_shares(everything, windows)
     told.signals += answers.fallback_signals(shares, windows)
     for (reason,), some in shares.partition_by("fallback", as_dict=True).items():
         if reason != answers.NONE:

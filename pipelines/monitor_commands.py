@@ -91,10 +91,12 @@ def monitored(  # noqa: PLR0913  the edge where everything is joined
     """The monitoring of the settings' data at a moment (microseconds)."""
     from features.online import open_store
     from pipelines.monitor import Meant, Sources, monitor
+    from serving.policy import policy_of
     from training.monitoring.triggers import Limits
 
     service = ServingSettings()
-    meant = Meant(service.epsilon, service.epsilon_hour, service.holdout)
+    policy = policy_of(service).name
+    meant = Meant(policy, service.epsilon, service.epsilon_hour, service.holdout)
     limits = Limits(settings.retrain_days, settings.retrain_growth)
     with ExitStack() as opened:
         store = None

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -15,6 +16,7 @@ from features.events.schema import DAY_US, SECOND_US
 from models.bundle import load_bundle, report_of
 from models.mlflow_registry import MONITORING
 from pipelines.cli import app
+from serving.policy import Policy
 
 AS_OF = ("--as-of", "2025-11-08")
 ANSWERS = "monitor.json"
@@ -62,13 +64,16 @@ def write_decisions(world, *, floor_broken=False):
             "arm": "holdout" if held[key] else "personal", "propensity_hour": p,
             "propensity": p, "candidates": [item, "b", "c", "d"], "variant": item,
             "fallback": "none", "is_test": False, "hold": "none",
+            "policy": Policy(0.05, 0.05, 0.05).name,
         })  # fmt: skip
+    dry = lines[-1] | {"decision_id": "dry", "policy": Policy().name, "propensity": 0.001}
+    lines.insert(0, dry)  # nothing is judged by a dry run
     if floor_broken:
         lines[-1] |= {"propensity": 0.0, "arm": "personal"}
     folder = world.data_dir / "decisions"
     folder.mkdir(exist_ok=True)
     (folder / "one.ndjson").write_bytes(b"".join(orjson.dumps(x) + b"\n" for x in lines))
-    return len(lines)
+    return len(lines) - 1
 
 
 def test_nothing_at_all_is_no_alarm_and_says_why(shell, tmp_path):
@@ -87,11 +92,16 @@ def test_a_quiet_world_is_fine_on_the_page_in_the_numbers_and_in_mlflow(
     world = small_world.copy(tmp_path / "var")
     n = write_decisions(world)
     opportune = shell(world.data_dir)
-    done = opportune("monitor", *AS_OF)
+    page = (Path(__file__).parents[2] / "docs/monitoring.md").read_text()
+    judge, again = (
+        line.split()[1:] for line in re.findall(r"```sh\n(opportune .*)\n```", page)
+    )  # what the page says to type, at a moment of this world
+    done = opportune(*judge, *AS_OF)
     assert done.exit_code == 0, done.output
     plain, signals = told(world.data_dir / "monitor")
     assert plain["has_alarm"] is False
     assert plain["decisions"]["decided"] == n
+    assert plain["decisions"]["under_another_policy"] == 1
     assert plain["decisions"]["immature"] > 0
     assert plain["decisions"]["delivered"] > 0.9 * plain["decisions"]["joined"]
     for name, subject in (
@@ -122,9 +132,9 @@ def test_a_quiet_world_is_fine_on_the_page_in_the_numbers_and_in_mlflow(
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert files == {"monitor.html", "monitor.json"}
 
-    again = opportune("retrain", "--if-due", *AS_OF)  # nothing is, so nothing is trained
-    assert again.exit_code == 0, again.output
-    assert "No model is due." in again.output
+    trained = opportune(*again, *AS_OF)  # nothing is due, so nothing is trained
+    assert trained.exit_code == 0, trained.output
+    assert "No model is due." in trained.output
 
 
 def test_an_incident_exits_with_one(shell, small_world, tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from models.report import Measured
-from training.monitoring.findings import Judgement, Signal, judged, unjudged
+from training.monitoring.findings import NO_DECISION, Judgement, Signal, judged, unjudged
 from training.monitoring.ratio import ALPHA_EVER, is_refuted
 
 MISMATCH, LIFT = "sample-ratio mismatch", "holdout lift"
@@ -31,7 +31,7 @@ def mismatch_signals(decided: pl.DataFrame, joined: pl.DataFrame, *, share: floa
         share: Of recipients to be held out.
     """
     if decided.is_empty():
-        return [unjudged(MISMATCH, "decided", "no decision in these windows")]
+        return [unjudged(MISMATCH, "decided", NO_DECISION)]
     reached = joined.filter("delivered") if len(joined) else joined
     signals = [_mismatch("decided", decided, share)]
     if len(reached):
@@ -97,7 +97,7 @@ def _mismatch(what: str, rows: pl.DataFrame, share: float) -> Signal:
         MISMATCH, what, hits / n,
         f"{share:.2%}, refuted at {ALPHA_EVER:g} over all windows together", judged(is_wrong),
         f"{hits:,} of {n:,} recipients held out, {share:.2%} meant",
-        "no lift can be read: look for lost decisions, a changed OPPORTUNE_HOLDOUT, or mails "
+        "no lift can be read: look for lost decisions, or mails "
         "that one arm gets and the other does not" if is_wrong else "",
     )  # fmt: skip
 
@@ -107,6 +107,6 @@ def _torn(decided: pl.DataFrame) -> Signal:
     arms = decided.group_by("recipient_key").agg(pl.col("arm").n_unique().alias("arms"))
     torn = int((arms["arms"] > 1).sum())
     judgement = Judgement.NOTICE if torn else Judgement.FINE
-    remedy = "OPPORTUNE_HOLDOUT or its salt was changed, or dry runs are logged" if torn else ""
+    remedy = "OPPORTUNE_HOLDOUT_SALT was changed: the arms are not those of before" if torn else ""
     said = f"{torn:,} recipients were in both arms"
     return Signal(MISMATCH, "in both arms", float(torn), "none", judgement, said, remedy)

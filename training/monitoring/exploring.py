@@ -7,8 +7,8 @@
 * How many hours there are: the entropy of the chosen ones. A model that sends everybody at one
   hour is none.
 
-Failure mode: a service whose epsilon was lowered has old rows above its new floor, and one whose
-epsilon was raised has old rows below it; only the newest window is asked.
+Failure mode: only decisions under the policy of the settings are asked, dry runs are not. A
+service that runs with other settings than the monitor has nothing that can be judged.
 """
 
 from typing import Final
@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from features.events.schema import HOUR_US, SECOND_US
-from training.monitoring.findings import ALPHA, Judgement, Signal, judged, unjudged
+from training.monitoring.findings import ALPHA, NO_DECISION, Judgement, Signal, judged, unjudged
 from training.monitoring.ratio import ALPHA_EVER, is_refuted
 from training.monitoring.steps import step_of
 from training.monitoring.windows import Windows
@@ -36,7 +36,7 @@ def floor_signals(decided: pl.DataFrame, *, epsilon: float, epsilon_hour: float)
         decided: Decisions of the newest window, of both arms.
     """
     if decided.is_empty():
-        return [unjudged(FLOOR, "hour and item", "no decision in the newest window")]
+        return [unjudged(FLOOR, "hour and item", NO_DECISION)]
     personal = decided.filter(pl.col("arm") == "personal")
     shown = personal.filter(pl.col("candidates").list.len() > 1)
     by_item = epsilon * 0.5 / pl.col("candidates").list.len()
@@ -55,7 +55,7 @@ def draw_signals(decided: pl.DataFrame) -> list[Signal]:
 def entropy_signal(decided: pl.DataFrame, windows: Windows) -> Signal:
     """Bits of the distribution over hours of the day (UTC), beside the windows before."""
     if decided.is_empty():
-        return unjudged(ENTROPY, "chosen hours", "no decision in these windows")
+        return unjudged(ENTROPY, "chosen hours", NO_DECISION)
     hour = ((pl.col("best_at") * SECOND_US // HOUR_US) % 24).alias("hour")
     rows = decided.filter(pl.col("arm") == "personal").with_columns(windows.number_of("at"), hour)
     counts = rows.filter(pl.col("window").is_not_null()).group_by("window", "hour").len()
@@ -83,14 +83,14 @@ def _floor(what: str, rows: pl.DataFrame, column: str, floor: pl.Expr) -> Signal
     said = f"{n:,} of {len(rows):,} decisions have less than the chance every action has"
     return Signal(
         FLOOR, what, float(n), "none", judged(n > 0), said if n else "every chance is above it",
-        "an incident: these rows cannot be judged by; were OPPORTUNE_EPSILON or "
-        "OPPORTUNE_EPSILON_HOUR changed in this window?" if n else "",
+        "an incident: nothing can be learnt from these rows; which version wrote them?"
+        if n else "",
     )  # fmt: skip
 
 
 def _draw(what: str, rows: pl.DataFrame, column: str) -> Signal:
     if rows.is_empty():
-        return unjudged(DRAW, what, "no decision in these windows")
+        return unjudged(DRAW, what, NO_DECISION)
     p = rows[column].to_numpy().astype(np.float64)
     p = p[(p > 0) & (p < 1)]  # a chance of one: nothing could be drawn
     if len(p) < MIN_ROWS:

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 ALPHA: Final = 0.0004  # of a family in one window; ten families, twelve windows: 5 %
 
+NO_DECISION: Final = "no decision in these windows under the policy that the settings give"
+
 
 class Judgement(StrEnum):
     """What a signal says."""
