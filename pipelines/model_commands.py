@@ -66,7 +66,7 @@ def materialize_command() -> None:
     OUT.print(table)
 
 
-def retrain_command(
+def retrain_command(  # noqa: PLR0913  one option each
     names: Annotated[
         list[str] | None,
         typer.Argument(help=f"Which models: {', '.join(NAMES)}. [default: all]", metavar="NAME"),
@@ -103,12 +103,20 @@ def retrain_command(
             min=0,
         ),
     ] = 0,
+    intercept_only: Annotated[
+        bool,
+        typer.Option(
+            "--intercept-only",
+            help="Keep the champion and fit its intercept anew, on the newest mature labels.",
+        ),
+    ] = False,
     if_due: Annotated[
         bool,
         typer.Option(
             "--if-due",
             help="Only those that `opportune monitor` finds due now, or at --as-of. Where the "
-            "labels of the newest window are sick, on what was known before it.",
+            "labels of the newest window are sick, on what was known before it; where nothing but "
+            "the calibration has shifted, the intercept alone.",
         ),
     ] = False,
 ) -> None:
@@ -121,6 +129,7 @@ def retrain_command(
     could be.
     """
     chosen = list(names or NAMES)
+    shifted = set(chosen) if intercept_only else set()
     with errors_shown():
         for name in chosen:
             _is_ours(name)
@@ -144,7 +153,7 @@ def retrain_command(
                 from pipelines.monitor_commands import due_now
 
                 step("asking what is due")
-                chosen, moment = due_now(
+                chosen, shifted, moment = due_now(
                     settings, chosen, log=log, feast=feast, registry=registry, as_of=moment
                 )
                 if not chosen:
@@ -161,7 +170,10 @@ def retrain_command(
                 _refuse_nothing(as_of)
             order = replace(order, search=Bound(search_s, search_trials))
             candidates = _that_could(
-                partial(retrain, name, order=order, registry=registry) for name in chosen
+                partial(
+                    retrain, name, order=order, registry=registry, intercept_only=name in shifted
+                )
+                for name in chosen
             )
     _show(candidates)
 

@@ -115,11 +115,11 @@ def due_now(
     feast: "FeastStore",
     registry: "MlflowRegistry",
     as_of: int | None,
-) -> tuple[list[str], int | None]:
-    """Those of some models that are due, and the moment to train them at; says what it found.
+) -> tuple[list[str], set[str], int | None]:
+    """Those of some models that are due, of which the intercept alone, and the moment to train at.
 
-    The moment is the one asked for, but where the newest window's labels are sick the begin of
-    that window.
+    Says what it found. The moment is the one asked for, but where the newest window's labels are
+    sick the begin of that window.
     """
     from pipelines.monitor_view import triggers_table
 
@@ -127,12 +127,13 @@ def due_now(
     told = monitored(settings, log=log, feast=feast, registry=registry, as_of=moment)
     OUT.print(triggers_table(told))
     due = [each.model for each in told.dues if each.is_due and each.model in names]
+    shifted = {each.model for each in told.dues if each.is_shift_only}
     if not due:
         OUT.print("No model is due.")
     elif told.has_sick_labels:
         OUT.print("The labels of the newest window are sick: trained on what was before it.")
-        return due, told.windows.newest
-    return due, as_of
+        return due, shifted, told.windows.newest
+    return due, shifted, as_of
 
 
 def _log(told: "Monitored", registry: "MlflowRegistry", folder: Path) -> None:

@@ -17,6 +17,7 @@ from models.specs import BY_NAME
 from pipelines.review import sitting_champion
 from training.dataset import PointInTime
 from training.export import export
+from training.intercept import refit_intercept
 from training.monitoring.champions import BACKTEST_FACT, backtest_fact
 from training.monitoring.labelled import population
 from training.recipe import Order, Trained
@@ -56,11 +57,16 @@ def order_for(
     return Order(data, moment, first, seed=seed, horizon_days=horizon_days, step=step)
 
 
-def retrain(name: str, *, order: Order, registry: MlflowRegistry) -> Candidate:
+def retrain(
+    name: str, *, order: Order, registry: MlflowRegistry, intercept_only: bool = False
+) -> Candidate:
     """Train one model and register it as `candidate`, measured beside the champion.
 
     Reads nothing later than the order's `as_of`: the same `as_of`, code and seed give the
     same graph, and with the same champion the same bundle.
+
+    Args:
+        intercept_only: Keep the champion and fit its intercept anew.
 
     Raises:
         LabelsImmatureError: The label windows do not fit into the log before `as_of`.
@@ -71,7 +77,8 @@ def retrain(name: str, *, order: Order, registry: MlflowRegistry) -> Candidate:
     spec = BY_NAME[name]
     with TemporaryDirectory() as old, TemporaryDirectory() as scratch:
         champion = sitting_champion(name, registry=registry, into=Path(old))
-        trained = RECIPES[name](replace(order, champion=champion))
+        told = replace(order, champion=champion)
+        trained = refit_intercept(told, name) if intercept_only else RECIPES[name](told)
         report = trained.report
         if champion is not None:
             order.step("back-test: the champion's last window")

@@ -153,10 +153,10 @@ def test_a_champion_that_is_old_enough_is_due(shell, small_world, tmp_path, monk
     world = small_world.copy(tmp_path / "var")
     monkeypatch.setenv("OPPORTUNE_RETRAIN_DAYS", "3")
     opportune = shell(world.data_dir)
-    done = opportune("retrain", "send_time", "churn", "--if-due", "--as-of", "2025-11-12")
+    done = opportune("retrain", "churn", "--if-due", "--as-of", "2025-11-12")
     assert done.exit_code == 0, done.output
     assert "time: the champion is 4 days old" in " ".join(done.output.split())
-    assert "send_time, version 3" in done.output
+    assert "churn, version 3" in done.output
 
 
 def test_a_retrain_tells_how_the_champion_did_and_keeps_a_reference(small_world):

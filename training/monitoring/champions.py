@@ -68,10 +68,16 @@ def watch(
 
 def backtest_fact(bundle: Bundle, data: PointInTime, *, as_of: int) -> str:
     """How the champion's chances of the newest mature rows did, for the report of a retrain."""
-    found = _newest(_mature(bundle, data, as_of=as_of))
-    if found is None or not calibrated.is_enough(found):
-        return f"not measured: {_why(bundle, as_of=as_of)}"
+    found = newest_mature(bundle, data, as_of=as_of)
+    if found is None:
+        return f"not measured: {why_unmeasured(bundle, as_of=as_of)}"
     return calibrated.backtest(found).meaning
+
+
+def newest_mature(bundle: Bundle, data: PointInTime, *, as_of: int) -> Answered | None:
+    """The newest mature rows that a champion has not learnt from; None for too few."""
+    found = _newest(_mature(bundle, data, as_of=as_of))
+    return found if calibrated.is_enough(found) else None
 
 
 def age_of(bundle: Bundle, data: PointInTime, *, as_of: int) -> Age:
@@ -111,7 +117,7 @@ def _calibration(
     found = _mature(bundle, data, as_of=windows.as_of)
     newest = _newest(found)
     if found is None or newest is None or not calibrated.is_enough(newest):
-        why = _why(bundle, as_of=windows.as_of)
+        why = why_unmeasured(bundle, as_of=windows.as_of)
         return [unjudged(calibrated.NAME, model, why)], []
     return calibrated.calibration_signals(model, newest), calibrated.smoothed(_ratios(found))
 
@@ -153,7 +159,8 @@ def _ratios(found: Answered) -> list[float]:
     return [float(np.round(ratio, 6)) for ratio in ratios]
 
 
-def _why(bundle: Bundle, *, as_of: int) -> str:
+def why_unmeasured(bundle: Bundle, *, as_of: int) -> str:
+    """Why there is nothing to judge a champion's chances by."""
     manifest = bundle.manifest
     if manifest.name == "send_time" and manifest.basis != "engagement":
         return "the champion was made without mail: its chances are no counts of engagements"

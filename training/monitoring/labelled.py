@@ -73,11 +73,13 @@ class Answered:
         spine: Columns recipient_key and at.
         y: 0 or 1, shape (n,).
         p: Shape (n,).
+        rows: The inputs that were asked, shape (n, n_inputs).
     """
 
     spine: pl.DataFrame
     y: Floats
     p: Floats
+    rows: Rows
 
     @property
     def people(self) -> list[str]:
@@ -91,7 +93,9 @@ class Answered:
 
     def part(self, kept: NDArray[np.bool_]) -> "Answered":
         """Some of the rows."""
-        return Answered(self.spine.filter(pl.Series(kept)), self.y[kept], self.p[kept])
+        return Answered(
+            self.spine.filter(pl.Series(kept)), self.y[kept], self.p[kept], self.rows[kept]
+        )
 
 
 def population(name: str, data: PointInTime, session: Session, *, at: int) -> Columns | None:
@@ -134,10 +138,12 @@ def answered(
         return None
     if len(made) > MAX_ROWS:
         made = made.sample(MAX_ROWS, seed=7).sort("at", "recipient_key")
-    answers = session.run(inputs_of(name, data, made))[BY_NAME[name].outputs[0].name]
+    rows = inputs_of(name, data, made)
+    answers = session.run(rows)[BY_NAME[name].outputs[0].name]
     place = made["slot"].to_numpy() if "slot" in made.columns else np.zeros(len(made), np.int64)
     p = answers[np.arange(len(made)), place].astype(np.float64)
-    return Answered(made.select("recipient_key", "at"), made["y"].to_numpy().astype(float), p)
+    y = made["y"].to_numpy().astype(np.float64)
+    return Answered(made.select("recipient_key", "at"), y, p, rows)
 
 
 def closed_until(name: str, manifest: Manifest, *, as_of: int) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from training.monitoring.calibrated import NAME as CALIBRATION
 from training.monitoring.findings import Judgement, Signal, Trigger
 
 
@@ -43,6 +44,11 @@ class Due:
     def is_due(self) -> bool:
         """Whether anything asks for it."""
         return bool(self.reasons)
+
+    @property
+    def is_shift_only(self) -> bool:
+        """Whether nothing but a shifted calibration asks: the intercept is all that is wrong."""
+        return self.is_due and all(why.startswith(f"{CALIBRATION}: ") for _, why in self.reasons)
 
 
 def due_of(model: str, age: Age, signals: Sequence[Signal], limits: Limits) -> Due:

@@ -207,7 +207,7 @@ def mature(seed=0, *, shift=0.0, slope=1.0, n=12_000, noise=0.0, days=12):
     truth = slope * z + shift + rng.normal(0, noise, days)[day]
     y = (rng.random(n) < 1 / (1 + np.exp(-truth))).astype(float)
     spine = pl.DataFrame({"recipient_key": [f"r{i % 4_000}" for i in range(n)], "at": day * DAY_US})
-    return Answered(spine, y, 1 / (1 + np.exp(-z)))
+    return Answered(spine, y, 1 / (1 + np.exp(-z)), np.zeros((n, 1), np.float32))
 
 
 def judgements_of(found):
