@@ -96,7 +96,7 @@ def course(values: Sequence[float], *, title: str) -> bytes:
     axes.plot(ago, values, "-", color=_GREY, linewidth=1)
     axes.plot(ago, values, "o", color=_INK, markersize=3)
     axes.plot(ago[-1:], values[-1:], "o", color=_ACCENT)
-    axes.set_xlabel("windows ago")
+    axes.set_xlabel("window, 0 is the newest")
     axes.set_title(title, fontsize="medium")
     return _png(figure)
 

@@ -10,7 +10,7 @@ from training.monitoring.drift import MATTERS, drift_signal, drifts, noise_bound
 from training.monitoring.findings import Judgement, Trigger
 from training.monitoring.memory import is_settled, memory_days
 
-SEEDS = 1_000
+SEEDS = 700
 
 
 def test_chance_exceeds_the_bound_as_often_as_it_says():
