@@ -12,13 +12,14 @@ from typer.testing import CliRunner
 
 from features.decisions import VERSION
 from features.events.log import EventLog
-from features.events.schema import DAY_US, SECOND_US
+from features.events.schema import DAY_US, HOUR_US, SECOND_US
 from models.bundle import load_bundle, report_of
 from models.mlflow_registry import MONITORING
 from pipelines.cli import app
 from serving.policy import Policy
 
 AS_OF = ("--as-of", "2025-11-08")
+NOW = 20_400 * DAY_US
 ANSWERS = "monitor.json"
 
 
@@ -42,7 +43,7 @@ def told(folder):
     return plain, {(s["name"], s["subject"]): s for s in plain["signals"]}
 
 
-def write_decisions(world, *, floor_broken=False):
+def write_decisions(world):
     """What a service would have decided on the world's own mails of the last two months."""
     rng = np.random.default_rng(1)
     with EventLog(world.data_dir / "events") as log:
@@ -68,8 +69,6 @@ def write_decisions(world, *, floor_broken=False):
         })  # fmt: skip
     dry = lines[-1] | {"decision_id": "dry", "policy": Policy().name, "propensity": 0.001}
     lines.insert(0, dry)  # nothing is judged by a dry run
-    if floor_broken:
-        lines[-1] |= {"propensity": 0.0, "arm": "personal"}
     folder = world.data_dir / "decisions"
     folder.mkdir(exist_ok=True)
     (folder / "one.ndjson").write_bytes(b"".join(orjson.dumps(x) + b"\n" for x in lines))
@@ -137,10 +136,17 @@ def test_a_quiet_world_is_fine_on_the_page_in_the_numbers_and_in_mlflow(
     assert "No model is due." in trained.output
 
 
-def test_an_incident_exits_with_one(shell, small_world, tmp_path):
-    world = small_world.copy(tmp_path / "var")
-    write_decisions(world, floor_broken=True)
-    done = shell(world.data_dir)("monitor", *AS_OF, "--out", tmp_path / "out")
+def test_an_incident_exits_with_one(shell, tmp_path):
+    folder = tmp_path / "bare/decisions"
+    folder.mkdir(parents=True)
+    line = {
+        "version": VERSION, "decision_id": "d", "recipient_key": "a", "send_id": "s",
+        "at": NOW - HOUR_US, "best_at": NOW // SECOND_US, "arm": "personal",
+        "propensity_hour": 1.0, "propensity": 0.0, "candidates": ["a", "b"], "is_test": False,
+        "policy": Policy(0.05, 0.05, 0.05).name, "fallback": "none",
+    }  # fmt: skip
+    (folder / "one.ndjson").write_bytes(orjson.dumps(line) + b"\n")
+    done = shell(tmp_path / "bare")("monitor", *AS_OF, "--out", tmp_path / "out")
     assert done.exit_code == 1, done.output
     plain, signals = told(tmp_path / "out")
     assert [key for key, s in signals.items() if s["judgement"] == "alarm"] == [

@@ -20,7 +20,7 @@ from training.monitoring.windows import Windows
 
 NOW = 20_400 * DAY_US
 WEEK = 7 * DAY_US
-WEEKS, PEOPLE = 37, 800
+WEEKS, PEOPLE = 38, 1_000
 
 
 @cache
@@ -58,7 +58,7 @@ def bundles(bundle_folders):
     return {name: load_bundle(folder) for name, folder in bundle_folders.items()}
 
 
-@pytest.mark.parametrize("seed", [5, 8, 9])
+@pytest.mark.parametrize("seed", [5, 8])
 def test_twelve_quiet_windows_raise_no_alarm(seed, bundles):
     session = bundles["send_time"].session if seed == 5 else None  # the rhythm takes longest
     assert alarms(world(seed), session, until=12) == [set()] * 12
