@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from features.layout import HOURS_PER_WEEK
 from models.errors import BundleCorruptError, BundleMismatchError, ParityError
+from models.reference import Reference
 from models.runtime import Session
 from models.spec import ModelSpec
 from models.specs import BY_NAME
@@ -58,6 +59,7 @@ class Manifest(BaseModel):
     Args:
         calibrations: Of the graph, and of the figures in the report, which know no label of the
             test; empty where they are the same.
+        reference: What inputs and scores looked like; None in bundles of earlier versions.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -80,6 +82,7 @@ class Manifest(BaseModel):
     libraries: dict[str, str] = {}
     typical: tuple[float, ...] = ()
     calibrations: dict[Literal["exported", "measured"], Calibration] = {}
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True, slots=True)

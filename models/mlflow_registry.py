@@ -19,6 +19,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # noqa: 
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # noqa: TID251
 
 from mlflow import MlflowClient
+from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
 from models.bundle import GRAPH, sha256_of
@@ -28,6 +29,7 @@ from models.report import Report
 from models.spec import ModelSpec
 
 EXPERIMENT: Final = "opportune"
+MONITORING: Final = "opportune-monitoring"
 CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
 BUNDLE_PATH: Final = "bundle"
 PICTURES_PATH: Final = "plots"
@@ -125,13 +127,36 @@ class MlflowRegistry:
             raise RegistryUnavailableError(self.tracking_uri, str(error)) from error
         return Path(path)
 
+    def log_monitoring(
+        self, name: str, metrics: Mapping[str, float], folder: Path, tags: Mapping[str, str]
+    ) -> str:
+        """Log one monitoring as a run of its own experiment, with the files of a folder.
+
+        Returns:
+            The run's id.
+
+        Raises:
+            RegistryUnavailableError: MLflow refuses or cannot be reached.
+        """
+        try:
+            experiment = self._experiment(MONITORING)
+            run_id = self._client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
+            now = int(self._client.get_run(run_id).info.start_time)
+            logged = [Metric(key, number, now, 0) for key, number in metrics.items()]
+            self._client.log_batch(run_id, metrics=logged)
+            self._client.log_artifacts(run_id, str(folder))
+            self._client.set_terminated(run_id)
+        except (MlflowException, OSError) as error:
+            raise RegistryUnavailableError(self.tracking_uri, str(error)) from error
+        return str(run_id)
+
     def _aliases(self, name: str) -> dict[str, str]:
         model = self._client.get_registered_model(name)
         return {alias: str(version) for alias, version in dict(model.aliases).items()}
 
     def _add(self, spec: ModelSpec, bundle: Path, entry: Entry) -> Version:
         run = self._client.create_run(
-            self._experiment(),
+            self._experiment(EXPERIMENT),
             run_name=f"{spec.name} as of {entry.report.as_of}",
             tags={"model": spec.name, "mlflow.note.content": card_of(entry.report)}
             | dict(entry.tags),
@@ -169,11 +194,11 @@ class MlflowRegistry:
         self._client.set_registered_model_alias(spec.name, CANDIDATE, version)
         return next(v for v in self.versions(spec.name) if v.version == version)
 
-    def _experiment(self) -> str:
-        found = self._client.get_experiment_by_name(EXPERIMENT)
+    def _experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
-        return str(self._client.create_experiment(EXPERIMENT, artifact_location=self._artifacts))
+        return str(self._client.create_experiment(name, artifact_location=self._artifacts))
 
 
 def _description(entry: Entry, run_id: str) -> str:

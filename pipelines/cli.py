@@ -25,6 +25,7 @@ from pipelines.model_commands import (
     retrain_command,
     rollback_command,
 )
+from pipelines.monitor_commands import monitor_command
 from pipelines.policy_commands import evaluate_policy_command
 from pipelines.run_commands import (
     check_command,
@@ -145,6 +146,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "choose-arm": choose_arm_command,
     "choose-text": choose_text_command,
     "check": check_command,
+    "monitor": monitor_command,
     "render-link": render_link_command,
     "serve": serve_command,
     "ui": ui_command,

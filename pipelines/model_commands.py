@@ -3,7 +3,8 @@
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.table import Table
@@ -19,6 +20,8 @@ from pipelines.settings import Settings
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from models.mlflow_registry import MlflowRegistry
     from pipelines.retrain import Candidate
 
@@ -63,7 +66,7 @@ def materialize_command() -> None:
     OUT.print(table)
 
 
-def retrain_command(
+def retrain_command(  # noqa: PLR0913  one option each
     names: Annotated[
         list[str] | None,
         typer.Argument(help=f"Which models: {', '.join(NAMES)}. [default: all]", metavar="NAME"),
@@ -100,15 +103,33 @@ def retrain_command(
             min=0,
         ),
     ] = 0,
+    intercept_only: Annotated[
+        bool,
+        typer.Option(
+            "--intercept-only",
+            help="Keep the champion and fit its intercept anew, on the newest mature labels.",
+        ),
+    ] = False,
+    if_due: Annotated[
+        bool,
+        typer.Option(
+            "--if-due",
+            help="Only those that `opportune monitor` finds due now, or at --as-of. Where the "
+            "labels of the newest window are sick, on what was known before it; where nothing but "
+            "the calibration has shifted, the intercept alone.",
+        ),
+    ] = False,
 ) -> None:
     """Train candidates, measure their exported graphs and register them in MLflow.
 
     A model whose labels the log cannot give yet is skipped with the reason; the service
     answers with its fallback for it.
 
-    Exit code: 0 when at least one model was trained, 2 when none could be.
+    Exit code: 0 when at least one model was trained or, with --if-due, none is due; 2 when none
+    could be.
     """
     chosen = list(names or NAMES)
+    shifted = set(chosen) if intercept_only else set()
     with errors_shown():
         for name in chosen:
             _is_ours(name)
@@ -128,6 +149,15 @@ def retrain_command(
             log.compact()
             feast = FeastStore(settings.feast_dir, online=settings.online_file)
             feast.apply()
+            if if_due:
+                from pipelines.monitor_commands import due_now
+
+                step("asking what is due")
+                chosen, shifted, moment = due_now(
+                    settings, chosen, log=log, feast=feast, registry=registry, as_of=moment
+                )
+                if not chosen:
+                    return
             order = order_for(
                 log,
                 feast,
@@ -137,18 +167,37 @@ def retrain_command(
                 step=step,
             )
             if order is None:
-                what = "the event log is empty; run `opportune ingest` first"
-                if as_of is not None:
-                    what = f"no event was known before {as_of}; choose a later --as-of or ingest"
-                show_error(TrainingError(what))
-                raise typer.Exit(2)
+                _refuse_nothing(as_of)
             order = replace(order, search=Bound(search_s, search_trials))
-            candidates = []
-            for name in chosen:
-                try:
-                    candidates.append(retrain(name, order=order, registry=registry))
-                except TrainingError as error:
-                    show_error(error)
+            candidates = _that_could(
+                partial(
+                    retrain, name, order=order, registry=registry, intercept_only=name in shifted
+                )
+                for name in chosen
+            )
+    _show(candidates)
+
+
+def _refuse_nothing(as_of: datetime | None) -> NoReturn:
+    what = "the event log is empty; run `opportune ingest` first"
+    if as_of is not None:
+        what = f"no event was known before {as_of}; choose a later --as-of or ingest"
+    show_error(TrainingError(what))
+    raise typer.Exit(2)
+
+
+def _that_could(trainings: "Iterable[Callable[[], Candidate]]") -> "list[Candidate]":
+    """What came of the trainings that the log was enough for; the others are told of."""
+    candidates = []
+    for training in trainings:
+        try:
+            candidates.append(training())
+        except TrainingError as error:
+            show_error(error)
+    return candidates
+
+
+def _show(candidates: "list[Candidate]") -> None:
     for candidate in candidates:
         OUT.print(report_table(candidate))
     if not candidates:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import polars as pl
 
@@ -11,11 +12,15 @@ from features.events.log import EventLog
 from features.feast_store import FeastStore
 from models.mlflow_registry import Entry, MlflowRegistry, Version
 from models.report import Report
+from models.runtime import Session
 from models.specs import BY_NAME
 from pipelines.review import sitting_champion
 from training.dataset import PointInTime
 from training.export import export
-from training.recipe import Order
+from training.intercept import refit_intercept
+from training.monitoring.champions import BACKTEST_FACT, backtest_fact
+from training.monitoring.labelled import population
+from training.recipe import Order, Trained
 from training.recipes import RECIPES
 
 
@@ -52,11 +57,16 @@ def order_for(
     return Order(data, moment, first, seed=seed, horizon_days=horizon_days, step=step)
 
 
-def retrain(name: str, *, order: Order, registry: MlflowRegistry) -> Candidate:
+def retrain(
+    name: str, *, order: Order, registry: MlflowRegistry, intercept_only: bool = False
+) -> Candidate:
     """Train one model and register it as `candidate`, measured beside the champion.
 
     Reads nothing later than the order's `as_of`: the same `as_of`, code and seed give the
     same graph, and with the same champion the same bundle.
+
+    Args:
+        intercept_only: Keep the champion and fit its intercept anew.
 
     Raises:
         LabelsImmatureError: The label windows do not fit into the log before `as_of`.
@@ -67,16 +77,28 @@ def retrain(name: str, *, order: Order, registry: MlflowRegistry) -> Candidate:
     spec = BY_NAME[name]
     with TemporaryDirectory() as old, TemporaryDirectory() as scratch:
         champion = sitting_champion(name, registry=registry, into=Path(old))
-        trained = RECIPES[name](replace(order, champion=champion))
-        bundle = export(
-            trained.exported, Path(scratch) / name, report=trained.report, about=trained.about
-        )
+        told = replace(order, champion=champion)
+        trained = refit_intercept(told, name) if intercept_only else RECIPES[name](told)
+        report = trained.report
+        if champion is not None:
+            order.step("back-test: the champion's last window")
+            past = backtest_fact(champion.bundle, order.data, as_of=order.as_of)
+            report = replace(report, facts=report.facts | {BACKTEST_FACT: past})
+        about = dict(trained.about) | _reference(name, trained, order)
+        bundle = export(trained.exported, Path(scratch) / name, report=report, about=about)
         order.step("registering in MLflow")
         tags = {
             "fingerprint": bundle.manifest.fingerprint,
             "as_of": bundle.manifest.as_of,
-            "verdict": trained.report.in_short,
+            "verdict": report.in_short,
         }
-        entry = Entry(trained.report, dict(trained.parameters), dict(trained.pictures), tags)
+        entry = Entry(report, dict(trained.parameters), dict(trained.pictures), tags)
         version = registry.add(spec, bundle.folder, entry)
-    return Candidate(version, trained.report)
+    return Candidate(version, report)
+
+
+def _reference(name: str, trained: Trained, order: Order) -> dict[str, Any]:
+    """What drift is measured from: whom the model would be asked about on the day of its making."""
+    session = Session(trained.exported.graph, trained.exported.spec)
+    columns = population(name, order.data, session, at=order.as_of)
+    return {} if columns is None else {"reference": columns.reference(order.as_of)}

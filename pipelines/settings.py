@@ -14,6 +14,14 @@ class Settings(DataSettings):
         "", description="MLflow's database or server; SQLite in the data directory when empty."
     )
     seed: int = Field(7, description="Decides every draw of a training.")
+    retrain_days: float = Field(
+        28.0, description="Days after which a champion is due to be trained again.", gt=0
+    )
+    retrain_growth: float = Field(
+        0.5,
+        description="The same of new events, as a share of those a champion was trained on.",
+        gt=0,
+    )
 
     @property
     def rejects_dir(self) -> Path:

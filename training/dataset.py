@@ -76,16 +76,18 @@ class PointInTime:
     def rhythm(self, spine: pl.DataFrame) -> Rows:
         """Hour-of-week activity, shape (n, 168), in spine order."""
         asked = spine.select("recipient_key", "at").unique(maintain_order=True)
-        reading = batch.read_at(
-            self._recipients, asked.rename({"recipient_key": "key"}), RECIPIENT_LAYOUT
-        )
-        weeks = rhythm(reading, RECIPIENT_LAYOUT)
+        weeks = self.rhythm_at(asked)
         kept = asked.with_columns(pl.Series("rhythm", weeks, dtype=pl.Array(pl.Float32, 168)))
         self.feast.write_rows(RHYTHM_VIEW, kept.cast({"rhythm": pl.List(pl.Float32)}))
         frame = self.feast.training_frame(
             spine.select("recipient_key", "at"), [f"{RHYTHM_VIEW}:rhythm"]
         )
         return np.stack(frame["rhythm"].to_list()).astype(np.float32)
+
+    def rhythm_at(self, spine: pl.DataFrame) -> Rows:
+        """The same straight from the kernel."""
+        asked = spine.select(pl.col("recipient_key").alias("key"), "at")
+        return rhythm(batch.read_at(self._recipients, asked, RECIPIENT_LAYOUT), RECIPIENT_LAYOUT)
 
     def content(self, spine: pl.DataFrame) -> Rows:
         """Content features, shape (n, n_features); `spine` holds content_id and at."""
@@ -138,6 +140,12 @@ class PointInTime:
         if len(about):
             out[is_asked] = self._of_cohorts(about)
         return out
+
+    def candidates_at(self, spine: pl.DataFrame) -> Rows:
+        """Affinity, cohort and content features side by side, straight from the kernel."""
+        affinities = self.affinities_at(spine)
+        items = self.contents_at(spine.select("content_id", "at"))
+        return np.concatenate([affinities, self.cohorts_at(spine, affinities), items], axis=1)
 
     @cached_property
     def catalogue(self) -> dict[str, tuple[str, ...]]:

@@ -58,6 +58,33 @@ def trees_graph(
     return _finished(graph, [("", OPSET), ("ai.onnx.ml", 3)])
 
 
+def shifted_graph(graph: bytes, outputs: Sequence[str], *, by: float) -> bytes:
+    """A graph whose named chances have log odds larger by a constant; all else stays."""
+    model = onnx.load_from_string(graph)
+    g = Nodes(mark=f"shift_{len(model.graph.node)}")
+    for name in outputs:
+        before = f"{name}_before_{g.mark}"
+        for node in model.graph.node:
+            node.output[:] = [before if output == name else output for output in node.output]
+            node.input[:] = [before if each == name else each for each in node.input]
+        p = g.node("Cast", before, to=TensorProto.DOUBLE)
+        p = g.node("Clip", p, g.double(_EDGE), g.double(1.0 - _EDGE))
+        odds = g.node("Div", p, g.node("Sub", g.double(1.0), p))
+        moved = g.node("Add", g.node("Log", odds), g.double(by))
+        g.node("Cast", g.node("Sigmoid", moved), to=TensorProto.FLOAT, output=name)
+    model.graph.node.extend(g.nodes)
+    model.graph.initializer.extend(g.constants)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def shifted_chances(p: NDArray[np.float32], *, by: float) -> NDArray[np.float32]:
+    """What `shifted_graph` makes of chances."""
+    known = np.clip(p.astype(np.float64), _EDGE, 1.0 - _EDGE)
+    odds = known / (1.0 - known) * np.exp(by)
+    return np.asarray(odds / (1.0 + odds), np.float32)
+
+
 def of_nodes(g: "Nodes", spec: ModelSpec) -> bytes:
     """The graph of nodes that read `rows` and make every output of the spec."""
     graph = helper.make_graph(
@@ -71,18 +98,23 @@ def of_nodes(g: "Nodes", spec: ModelSpec) -> bytes:
 
 
 class Nodes:
-    """Collects nodes and constants and names their outputs."""
+    """Collects nodes and constants and names their outputs.
+
+    Args:
+        mark: Ends every name; another one for nodes that are added to a graph of ours.
+    """
 
     FLOAT: Final = TensorProto.FLOAT
     DOUBLE: Final = TensorProto.DOUBLE
 
-    def __init__(self) -> None:
+    def __init__(self, mark: str = "ours") -> None:
+        self.mark = mark
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
     def node(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         """Append one node; returns the name of its output."""
-        name = output or f"{kind.lower()}_{len(self.nodes)}_of_ours"
+        name = output or f"{kind.lower()}_{len(self.nodes)}_of_{self.mark}"
         self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
 
@@ -135,7 +167,7 @@ class Nodes:
         return self.node("Div", top, self.node("Add", n, weight), output=output)
 
     def _kept(self, value: NDArray[Any]) -> str:
-        name = f"constant_{len(self.constants)}_of_ours"
+        name = f"constant_{len(self.constants)}_of_{self.mark}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 

@@ -81,17 +81,8 @@ def new_items(
     keys = ["decision", "content_id"]
     y = spine.join(hits, on=keys, how="left", maintain_order="left")["y"].fill_null(0.0)
     bare = data.without(items)
-    affinities = bare.affinities_at(spine)
-    rows = np.concatenate(
-        [
-            bare.recipients_at(spine, RECIPIENT_INPUTS),
-            affinities,
-            bare.cohorts_at(spine, affinities),
-            bare.contents_at(spine.select("content_id", "at")),
-        ],
-        axis=1,
-    )
-    rows = np.ascontiguousarray(rows)
+    people = bare.recipients_at(spine, RECIPIENT_INPUTS)
+    rows = np.ascontiguousarray(np.concatenate([people, bare.candidates_at(spine)], axis=1))
     before = made.baskets["at"].min()
     popular = _popularity(bare, items, before=int(before))  # type: ignore[arg-type]
     share = rows[:, _SHARE].astype(np.float64)

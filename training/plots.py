@@ -1,6 +1,6 @@
 """Pictures for the person who decides: PNG bytes, no window, no style of the machine's own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 import numpy as np
@@ -85,6 +85,30 @@ def week(activity: Floats, *, title: str) -> bytes:
     axes.set_yticks(range(7), _DAYS)
     axes.set(xlabel="local hour", title=title)
     figure.colorbar(image, ax=axes, label="% of the week")
+    return _png(figure)
+
+
+def course(values: Sequence[float], *, title: str) -> bytes:
+    """One number a window, the newest last and marked; gaps where there is none."""
+    figure = Figure(figsize=(4.6, 2.2), layout="constrained")
+    axes = figure.subplots()
+    ago = np.arange(len(values)) - len(values) + 1
+    axes.plot(ago, values, "-", color=_GREY, linewidth=1)
+    axes.plot(ago, values, "o", color=_INK, markersize=3)
+    axes.plot(ago[-1:], values[-1:], "o", color=_ACCENT)
+    axes.set_xlabel("window, 0 is the newest")
+    axes.set_title(title, fontsize="medium")
+    return _png(figure)
+
+
+def indices(sizes: Mapping[str, float], *, matters: float, title: str, top: int = 15) -> bytes:
+    """Stability indices of the most drifted columns, and where an index begins to matter."""
+    best = list(sizes.items())[:top][::-1]
+    figure = Figure(figsize=(6, 1.0 + 0.28 * max(len(best), 1)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh([name for name, _ in best], [size for _, size in best], color=_ACCENT)
+    axes.axvline(matters, color=_INK, linewidth=1)
+    axes.set(xlabel="stability index", title=title)
     return _png(figure)
 
 

@@ -22,8 +22,13 @@ def held_out(keys: Sequence[str], *, share: float, salt: str) -> NDArray[np.bool
 
 def dealt(keys: Sequence[str], *, into: int, salt: str) -> list[NDArray[np.bool_]]:
     """Every recipient in one of so many parts, whatever the order; each of shape (n,)."""
-    units = np.array([_unit(key, salt) for key in keys])
+    units = units_of(keys, salt=salt)
     return [(units * into).astype(int) == part for part in range(into)]
+
+
+def units_of(keys: Sequence[str], *, salt: str) -> NDArray[np.float64]:
+    """A number in [0, 1) for every recipient, the same whatever the order; shape (n,)."""
+    return np.array([_unit(key, salt) for key in keys], dtype=np.float64)
 
 
 def _unit(key: str, salt: str) -> float:

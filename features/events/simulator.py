@@ -22,6 +22,7 @@ from features.events.world_mail import mail
 from features.events.world_moods import Moods
 from features.events.world_parameters import Twists
 from features.events.world_policy import Decide
+from features.events.world_shift import Shift
 from features.events.world_site import organic_visits, visit
 from features.events.world_truth import Oracle, Week
 
@@ -46,7 +47,7 @@ class Simulated:
     oracle: Oracle
 
 
-def simulate(
+def simulate(  # noqa: PLR0913  one call says all of a world
     *,
     seed: int,
     n_recipients: int,
@@ -54,6 +55,7 @@ def simulate(
     ends_at: int,
     twists: Twists | None = None,
     decide: Decide | None = None,
+    shift: Shift | None = None,
 ) -> Simulated:
     """Live the weeks before `ends_at` (microseconds), where the newest event lies.
 
@@ -63,6 +65,7 @@ def simulate(
     Args:
         twists: How the world departs from what models assume; None is not at all.
         decide: Takes the place of the sender of the logs.
+        shift: What changes on the way; the events before it are those of the world without.
     """
     begin = ends_at - weeks * WEEK_US
     drawing, dice = (np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(2))
@@ -76,6 +79,8 @@ def simulate(
     send = 0
     for week in range(begin, ends_at, WEEK_US):
         moods.live_a_week(world, dice, week)
+        if shift is not None and week - WEEK_US < shift.at <= week:
+            shift.change(world, moods, np.random.default_rng(seed))
         lived.append(Week.of(week, moods))
         for day in _send_days(world, week):
             clicker, item, at = mail(living, send=send, day=day)

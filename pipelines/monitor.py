@@ -1,0 +1,248 @@
+"""Judge what happened: events, decisions and champions of the windows before a moment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from features import decisions
+from features.errors import StoreUnavailableError
+from features.events.log import EventLog
+from features.events.schema import DAY_US
+from features.feast_store import FeastStore
+from features.online import OnlineStore
+from features.stream import PROGRESS
+from models.mlflow_registry import MlflowRegistry
+from models.specs import SPECS
+from pipelines.review import sitting_champion
+from training.dataset import PointInTime
+from training.monitoring import answers, arms, exploring, habits, label_health
+from training.monitoring.champions import Watched, watch
+from training.monitoring.findings import Judgement, Signal, unjudged
+from training.monitoring.outcomes import Outcomes, decisions_once, outcomes
+from training.monitoring.triggers import Due, Limits, due_of
+from training.monitoring.windows import Windows
+from training.recipe import shown_day
+
+MONTH_US = 28 * DAY_US
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """What the service is set to, as chances, and what its policy is then called."""
+
+    policy: str
+    epsilon: float
+    epsilon_hour: float
+    holdout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where to look.
+
+    Args:
+        store: The online store; None where there is none.
+        is_now: Whether the moment is the present, so that the online store can be judged.
+    """
+
+    log: EventLog
+    decisions_dir: Path
+    feast: FeastStore
+    registry: MlflowRegistry
+    store: OnlineStore | None
+    is_now: bool
+
+
+@dataclass(slots=True)
+class Monitored:
+    """What was found, for a page, a table and MLflow.
+
+    Args:
+        courses: Numbers by window, oldest first, by name; NaN where a window told nothing.
+        other_policy: Decisions of dry runs and of other settings: no arm, lift or chance is
+            judged by them.
+    """
+
+    windows: Windows
+    signals: list[Signal] = field(default_factory=list)
+    watched: list[Watched] = field(default_factory=list)
+    dues: list[Due] = field(default_factory=list)
+    courses: dict[str, list[float]] = field(default_factory=dict)
+    found: Outcomes | None = None
+    other_policy: int = 0
+
+    @property
+    def has_alarm(self) -> bool:
+        """Whether something is broken."""
+        return any(signal.is_alarm for signal in self.signals)
+
+    @property
+    def has_sick_labels(self) -> bool:
+        """Whether nothing should be learnt from the newest window."""
+        sick = [s for s in self.signals if s.name == label_health.NAME and s.is_alarm]
+        return bool(sick)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; what is no number is null."""
+        found = self.found
+        return {
+            "as_of": shown_day(self.windows.as_of),
+            "window_days": self.windows.days,
+            "windows": self.windows.n,
+            "has_alarm": self.has_alarm,
+            "signals": [signal.to_json() for signal in self.signals],
+            "retrain": [
+                {
+                    "model": due.model,
+                    "due": due.is_due,
+                    "reasons": [{"trigger": t.value, "why": why} for t, why in due.reasons],
+                }
+                for due in self.dues
+            ],
+            "learn_from_newest_window": not self.has_sick_labels,
+            "champions": {each.model: each.version for each in self.watched},
+            "decisions": None if found is None else {
+                "decided": found.decided,
+                "under_another_policy": self.other_policy,
+                "unnamed": found.unnamed,
+                "immature": found.immature,
+                "joined": len(found.rows),
+                "delivered": int(found.rows["delivered"].sum()) if len(found.rows) else 0,
+            },
+            "courses": {
+                name: [None if value != value else value for value in values]  # noqa: PLR0124  NaN
+                for name, values in self.courses.items()
+            },
+        }  # fmt: skip
+
+    def metrics(self) -> dict[str, float]:
+        """Flat numbers for a tracking server; what is not judged is left out."""
+        told = {
+            f"{_slug(s.name)}.{_slug(s.subject)}": s.value
+            for s in self.signals
+            if s.value is not None and s.judgement is not Judgement.UNJUDGED
+        }
+        counts = {
+            "alarms": sum(s.is_alarm for s in self.signals),
+            "due": sum(d.is_due for d in self.dues),
+        }
+        return {k: float(v) for k, v in (told | counts).items() if v == v}  # noqa: PLR0124  NaN
+
+
+def monitor(
+    sources: Sources, *, as_of: int, days: float, meant: Meant, limits: Limits
+) -> Monitored:
+    """Judge the newest window before `as_of` (microseconds), beside the twelve before it.
+
+    Reads nothing later than `as_of` but the online store's progress, and changes nothing.
+    """
+    windows = Windows(as_of, days)
+    told = Monitored(windows)
+    events = sources.log.scan(as_of=as_of).cache()
+    data = PointInTime(events, sources.feast)
+    told.signals += _fresh(sources, events, windows)
+    _labels(told, events)
+    _decisions(told, decisions.read(sources.decisions_dir), events, meant)
+    told.watched = _champions(sources.registry, data, windows)
+    for each in told.watched:
+        told.signals += each.signals
+        told.dues.append(due_of(each.model, each.age, told.signals, limits))
+        if each.ratios:
+            told.courses[f"{each.model}: observed / expected by week, smoothed"] = each.ratios
+        if each.rhythm:
+            told.courses["rhythm: nats over everybody's week"] = each.rhythm
+    return told
+
+
+def champions(registry: MlflowRegistry, into: Path) -> Mapping[str, Any]:
+    """The champions that can be loaded, by model, each a version and its bundle."""
+    found = {}
+    for spec in SPECS:
+        own = into / spec.name
+        own.mkdir()
+        sitting = sitting_champion(spec.name, registry=registry, into=own)
+        found[spec.name] = None if sitting is None else (sitting.version, sitting.bundle)
+    return found
+
+
+def _champions(registry: MlflowRegistry, data: PointInTime, windows: Windows) -> list[Watched]:
+    is_empty = data.events.select(pl.len()).collect().item() == 0
+    with TemporaryDirectory() as scratch:
+        found = champions(registry, Path(scratch))
+        if is_empty:
+            return [watch(name, None, data, windows) for name in found]
+        return [watch(name, each, data, windows) for name, each in found.items()]
+
+
+def _labels(told: Monitored, events: pl.LazyFrame) -> None:
+    shares = label_health.shares(events, told.windows)
+    told.signals += label_health.label_signals(shares, told.windows)
+    for name in (*label_health.SHARES, label_health.QUARANTINED):
+        told.courses[name] = told.windows.series(shares, name)
+    taste = habits.taste_course(events, told.windows)
+    told.courses["taste: log lift of the topics picked"] = taste.values
+    told.signals.append(habits.habit_signal(habits.TASTE, "content_preference", taste))
+
+
+def _decisions(told: Monitored, log: pl.LazyFrame, events: pl.LazyFrame, meant: Meant) -> None:
+    windows = told.windows
+    everything = decisions_once(log.filter(pl.col("at") >= windows.begin), as_of=windows.as_of)
+    decided = everything.filter(pl.col("policy") == meant.policy)
+    told.other_policy = len(everything) - len(decided)
+    found = outcomes(decided, events, as_of=windows.as_of)
+    told.found = found
+    rows = found.rows
+    newest = decided.filter(pl.col("at") >= windows.newest)
+    told.signals += arms.mismatch_signals(decided, rows, share=meant.holdout)
+    month = pl.col("at").is_between(windows.as_of - MONTH_US, windows.as_of)
+    earlier = pl.col("at").is_between(windows.as_of - 2 * MONTH_US, windows.as_of - MONTH_US)
+    told.signals.append(arms.lift_signal(rows.filter(month), rows.filter(earlier)))
+    told.signals += exploring.floor_signals(
+        newest, epsilon=meant.epsilon, epsilon_hour=meant.epsilon_hour
+    )
+    told.signals += exploring.draw_signals(decided)
+    told.signals.append(exploring.entropy_signal(decided, windows))
+    shares = answers.fallback_shares(everything, windows)
+    told.signals += answers.fallback_signals(shares, windows)
+    for (reason,), some in shares.partition_by("fallback", as_dict=True).items():
+        if reason != answers.NONE:
+            told.courses[f"fallback {reason}"] = windows.series(some, "share")
+
+
+def _fresh(sources: Sources, events: pl.LazyFrame, windows: Windows) -> list[Signal]:
+    known = events.select("received_at").filter(pl.col("received_at") >= windows.begin)
+    moments = known.sort("received_at").collect()["received_at"].to_numpy()
+    edge = events.select(pl.col("received_at").max()).collect().item()
+    unfolded, why = _unfolded(sources)
+    signals = answers.freshness_signals(
+        edge,
+        as_of=windows.as_of,
+        longest_silence_us=int(np.diff(moments).max(initial=0)),
+        unfolded_at=unfolded,
+    )
+    if why and len(signals) > 1:
+        signals[1] = unjudged(answers.FRESHNESS, "online store", why)
+    return signals
+
+
+def _unfolded(sources: Sources) -> tuple[int | None, str]:
+    """When the oldest event became known that is not online, or why that is not told."""
+    if not sources.is_now:
+        return None, "a moment of the past: the online store is always of now"
+    if sources.store is None:
+        return None, "there is no online store; run `opportune materialize`"
+    try:
+        waiting = sources.log.read(after=sources.store.progress(PROGRESS), limit=1)
+    except StoreUnavailableError as error:
+        return None, str(error)
+    return (waiting[0][1].received_at if waiting else None), ""
+
+
+def _slug(text: str) -> str:
+    kept = "".join(c if c.isalnum() else "_" for c in text.lower())
+    return "_".join(part for part in kept.split("_") if part)
