@@ -13,7 +13,8 @@ from features.block import HEAD, Block, encode
 from features.coding import corrected_log
 from features.decay import NEVER_AT
 from features.definitions.affinity import Affinity
-from features.definitions.profile import ATTRIBUTES, MAX_ATTRIBUTE_CHARS
+from features.consent import said
+from features.definitions.profile import ATTRIBUTES, CONSENT, MAX_ATTRIBUTE_CHARS
 from features.events.schema import EventType
 from features.kernel import hours_kept
 from features.layout import POOL, Layout
@@ -146,7 +147,9 @@ def _newest(log: pl.LazyFrame, key: str, layout: Layout) -> pl.DataFrame:
 
 def _profiles(log: pl.LazyFrame, key: str, spine: pl.DataFrame) -> pl.DataFrame:
     """Of each attribute the newest word and when it was said: row, attribute, told_at, text."""
-    parts = []
+    # One column of types tells whether there is any consent at all, as for corrections.
+    consents = said(log.filter(pl.col(key) != ""))
+    parts = [_newest_words(consents.rename({"recipient_key": "key"}), CONSENT)]
     for attribute, name in enumerate(ATTRIBUTES):
         words = pl.col("properties").str.json_path_match(f"$.{name}")
         words = words.str.replace_all("\x1f", " ", literal=True)
@@ -158,13 +161,19 @@ def _profiles(log: pl.LazyFrame, key: str, spine: pl.DataFrame) -> pl.DataFrame:
                 words.str.slice(0, MAX_ATTRIBUTE_CHARS).alias("text"),
             )
             .filter(pl.col("text") != "", pl.col("key") != "")
-            .group_by("key")
-            .agg(pl.col("told_at").max(), pl.col("text").sort_by("told_at", "text").last())
-            .with_columns(attribute=pl.lit(attribute, pl.Int64))
         )
-        parts.append(found.collect())
+        parts.append(_newest_words(found, attribute))
     rows = spine.select("key", pl.col("row").cast(pl.Int64))
     return pl.concat(parts).join(rows, on="key", how="inner").sort("row", "attribute")
+
+
+def _newest_words(told: pl.LazyFrame, attribute: int) -> pl.DataFrame:
+    return (
+        told.group_by("key")
+        .agg(pl.col("told_at").max(), pl.col("text").sort_by("told_at", "text").last())
+        .with_columns(attribute=pl.lit(attribute, pl.Int64))
+        .collect()
+    )
 
 
 def _hours(table: EventTable, layout: Layout) -> tuple[Array, Array, Array]:

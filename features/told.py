@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 
 from features.block import Block
 from features.decay import NEVER_AT
-from features.definitions.profile import ATTRIBUTES, MAX_ATTRIBUTE_CHARS
+from features.definitions.profile import (
+    ATTRIBUTES,
+    CONSENT,
+    CONSENTS,
+    MAX_ATTRIBUTE_CHARS,
+    N_WORDS,
+    consent_word,
+)
 from features.events.schema import Event
 
 Array = NDArray[Any]
@@ -29,6 +36,8 @@ def told_by(
                 zones[row] = told
         if event.properties and not _TOLD.isdisjoint(event.properties):
             words.hear(row, event)
+        if event.type in CONSENTS:
+            words.hear_word(row, CONSENT, event, consent_word(event.type, event.properties))
     times, offsets = head["zone_at"].tolist(), head["zone_offset_min"].tolist()
     for row, told in zones.items():
         zone = block.texts[row].split(b"\x1f", 1)[0].decode()
@@ -52,7 +61,7 @@ class _Words:
         """The zone and the attributes of a row, to be changed."""
         if row not in self._words:
             zone, *told = self._block.texts[row].decode().split("\x1f")
-            known = [""] * len(ATTRIBUTES)
+            known = [""] * N_WORDS
             rows, attributes, times = self._block.profile
             mine = slice(*np.searchsorted(rows, [row, row + 1]).tolist())
             given = zip(attributes[mine].tolist(), times[mine].tolist(), told, strict=True)
@@ -65,11 +74,17 @@ class _Words:
         """Keep what an event's properties say, where nothing newer is known."""
         for attribute, name in enumerate(ATTRIBUTES):
             text = event.properties.get(name)
-            if isinstance(text, str) and text:
-                told = event.occurred_at, text.replace("\x1f", " ")[:MAX_ATTRIBUTE_CHARS]
-                words = self.of(row)
-                known = self._times.get((row, attribute), NEVER_AT), words[1 + attribute]
-                self._times[row, attribute], words[1 + attribute] = max(known, told)
+            if isinstance(text, str):
+                said = text.replace("\x1f", " ")[:MAX_ATTRIBUTE_CHARS]
+                self.hear_word(row, attribute, event, said)
+
+    def hear_word(self, row: int, attribute: int, event: Event, text: str) -> None:
+        """The same of one word; an empty one says nothing."""
+        if text:
+            words = self.of(row)
+            known = self._times.get((row, attribute), NEVER_AT), words[1 + attribute]
+            told = event.occurred_at, text
+            self._times[row, attribute], words[1 + attribute] = max(known, told)
 
     def texts(self) -> list[bytes]:
         """Every row's words, packed."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from features.block import Block, decode
 from features.decay import NEVER_AT
+from features.definitions.profile import CONSENT
 from features.errors import StateUnreadableError
 from features.layout import Layout
 from features.packing import REMEDY, texts_of
@@ -26,8 +27,8 @@ class Unpacked:
     """States of several keys.
 
     Args:
-        states: Of each its interests, its zone and its newest time, without what lies in `stack`;
-            None where there are no bytes.
+        states: Of each its interests, its zone, its word on consent and its newest time, without
+            what lies in `stack`; None where there are no bytes.
         stack: All of them; None is like a state without events.
     """
 
@@ -57,7 +58,7 @@ def _states(block: Block) -> list[State]:
     zones = [
         texts_of(raw, n)[0] for raw, n in zip(block.texts, head["profile"].tolist(), strict=True)
     ]
-    return [
+    states = [
         State(
             at=at,
             newest=newest,
@@ -70,6 +71,12 @@ def _states(block: Block) -> list[State]:
             *columns, zones, pairwise(ends), strict=True
         )
     ]
+    rows, attributes, times = block.profile
+    for place in np.flatnonzero(attributes == CONSENT).tolist():  # few have said anything
+        row = int(rows[place])
+        *_, word = texts_of(block.texts[row], int(head["profile"][row]))  # it is the last one
+        states[row].profile[CONSENT] = int(times[place]), word
+    return states
 
 
 def _stack(block: Block, layout: Layout) -> Stack:

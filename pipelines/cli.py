@@ -13,6 +13,7 @@ from rich.text import Text
 from features.events.log import EventLog
 from features.events.mapping import load_mapping
 from pipelines.arm_commands import choose_arm_command
+from pipelines.audit_commands import audit_app
 from pipelines.console import ERR, OUT, errors_shown
 from pipelines.ingest import IngestProgress, ingest
 from pipelines.key_commands import keys_app
@@ -153,6 +154,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
+app.add_typer(audit_app)
 app.add_typer(keys_app)
 app.add_typer(switch_app)
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from features.audit import Action
 from features.events.schema import SECOND_US
 from models.errors import ModelError
 from models.gates import Route
 from models.registry import ModelFolder
 from models.specs import BY_NAME
+from pipelines.audit_commands import noted
 from pipelines.console import OUT, REFUSED, errors_shown, show_error, steps_shown
 from pipelines.gates_view import gates_table
 from pipelines.settings import Settings
@@ -194,16 +196,17 @@ def promote_command(
             remedy = "--force promotes it all the same"
             show_error(ModelError(f"{name} {chosen.version} is not promoted; {remedy}"))
             raise typer.Exit(REFUSED)
-    _promote(name, chosen.version)
+    _promote(name, chosen.version, Action.PROMOTED)
 
 
-def _promote(name: str, version: str) -> None:
+def _promote(name: str, version: str, action: Action) -> None:
     with errors_shown():
         settings = Settings()
         folder = ModelFolder(settings.models_dir)
         from pipelines.promote import promote
 
         chosen = promote(name, version, registry=registry_of(settings), folder=folder)
+        noted(settings, (action, f"{name} {chosen.version}"))
     OUT.print(f"{name} {chosen.version} is champion: {chosen.verdict}", highlight=False)
 
 
@@ -212,7 +215,7 @@ def rollback_command(name: NameArgument) -> None:
 
     The bundle is still on disk, so the running service goes back within seconds.
     """
-    _promote(name, "previous")
+    _promote(name, "previous", Action.ROLLED_BACK)
 
 
 def models_command() -> None:

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
+from features.consent import consenting
 from features.events.log import EventLog
 from features.feast_store import FeastStore
 from models.mlflow_registry import Entry, MlflowRegistry, Version
@@ -38,6 +39,8 @@ def order_for(
 ) -> Order | None:
     """What to train from: the log as known at `as_of`, by default just after its newest event.
 
+    Recipients who have withdrawn their consent to profiling by then are left out.
+
     None when no event was known then.
     """
     edges = log.scan(as_of=as_of).select(
@@ -48,7 +51,7 @@ def order_for(
     if first is None:
         return None
     moment = last + 1 if as_of is None else as_of
-    data = PointInTime(log.scan(as_of=moment).cache(), feast)
+    data = PointInTime(consenting(log.scan(as_of=moment)).cache(), feast)
     return Order(data, moment, first, seed=seed, horizon_days=horizon_days, step=step)
 
 

@@ -16,16 +16,6 @@ class Settings(DataSettings):
     seed: int = Field(7, description="Decides every draw of a training.")
 
     @property
-    def rejects_dir(self) -> Path:
-        """Where imports put the rows that were not accepted, unless told otherwise."""
-        return self.data_dir / "rejects"
-
-    @property
-    def feast_dir(self) -> Path:
-        """Where Feast's registry and the Parquet files behind its views lie."""
-        return self.data_dir / "feast"
-
-    @property
     def mlflow_uri(self) -> str:
         """MLflow's tracking URI, the embedded database unless told otherwise."""
         return self.tracking_uri or f"sqlite:///{(self.data_dir / 'mlflow.db').absolute()}"

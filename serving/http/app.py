@@ -14,6 +14,7 @@ from features.errors import StateUnreadableError, StoreUnavailableError
 from features.events.esp.adapter import Credentials
 from features.events.log import EventLog
 from features.events.quarantine import Quarantine
+from features.events.suppressed import Suppressed
 from features.online import open_reader, open_store
 from features.stream import Stream
 from models.registry import ModelFolder
@@ -179,7 +180,10 @@ def _writers(
 ) -> tuple[DecisionLog | None, Keeper | None]:
     decisions = keeper = None
     if settings.decision_log:
-        decisions = DecisionLog(settings.decisions_dir, lost=metrics.count_lost)
+        suppressed = Suppressed(settings.events_dir)
+        decisions = DecisionLog(
+            settings.decisions_dir, lost=metrics.count_lost, suppressed=suppressed.among
+        )
     if settings.sticky_days:
         keeper = Keeper(
             settings.kept_address, days=settings.sticky_days, lost=metrics.count_kept_lost
