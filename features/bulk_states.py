@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from features.batch import EventTable, event_table, read_at
 from features.block import HEAD, Block, encode
 from features.coding import corrected_log
+from features.consent import said
 from features.decay import NEVER_AT
 from features.definitions.affinity import Affinity
-from features.consent import said
 from features.definitions.profile import ATTRIBUTES, CONSENT, MAX_ATTRIBUTE_CHARS
 from features.events.schema import EventType
 from features.kernel import hours_kept

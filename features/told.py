@@ -34,10 +34,8 @@ def told_by(
             told = event.occurred_at, event.utc_offset_min, event.timezone
             if row not in zones or told > zones[row]:
                 zones[row] = told
-        if event.properties and not _TOLD.isdisjoint(event.properties):
+        if _says_words(event):
             words.hear(row, event)
-        if event.type in CONSENTS:
-            words.hear_word(row, CONSENT, event, consent_word(event.type, event.properties))
     times, offsets = head["zone_at"].tolist(), head["zone_offset_min"].tolist()
     for row, told in zones.items():
         zone = block.texts[row].split(b"\x1f", 1)[0].decode()
@@ -71,14 +69,16 @@ class _Words:
         return self._words[row]
 
     def hear(self, row: int, event: Event) -> None:
-        """Keep what an event's properties say, where nothing newer is known."""
+        """Keep what an event says in words, where nothing newer is known."""
+        if event.type in CONSENTS:
+            self._hear(row, CONSENT, event, consent_word(event.type, event.properties))
         for attribute, name in enumerate(ATTRIBUTES):
             text = event.properties.get(name)
             if isinstance(text, str):
                 said = text.replace("\x1f", " ")[:MAX_ATTRIBUTE_CHARS]
-                self.hear_word(row, attribute, event, said)
+                self._hear(row, attribute, event, said)
 
-    def hear_word(self, row: int, attribute: int, event: Event, text: str) -> None:
+    def _hear(self, row: int, attribute: int, event: Event, text: str) -> None:
         """The same of one word; an empty one says nothing."""
         if text:
             words = self.of(row)
@@ -106,3 +106,8 @@ class _Words:
             np.array([attribute for (_, attribute), _ in both], np.int64),
             np.array([at for _, at in both], np.int64),
         )
+
+
+def _says_words(event: Event) -> bool:
+    is_told = bool(event.properties) and not _TOLD.isdisjoint(event.properties)
+    return is_told or event.type in CONSENTS

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from features.events.schema import SECOND_US
 from features.audit import Action
+from features.events.schema import SECOND_US
 from pipelines.audit_commands import noted
 from pipelines.console import ERR, OUT, errors_shown
 from pipelines.model_commands import micros_of

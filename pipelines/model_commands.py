@@ -1,8 +1,10 @@
 """Commands around models: materialize, retrain, promote, rollback, models."""
 
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +20,8 @@ from pipelines.audit_commands import noted
 from pipelines.console import OUT, REFUSED, errors_shown, show_error, steps_shown
 from pipelines.gates_view import gates_table
 from pipelines.settings import Settings
+from serving.erasure import remove_sources
+from serving.proofs import Watermark, proofs, watermark
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -119,12 +123,14 @@ def retrain_command(
         with ExitStack() as open_things:
             step = open_things.enter_context(steps_shown("retrain"))
             step("starting Feast, LightGBM and MLflow")
+            from features.events.forget import n_erasures
             from features.events.log import EventLog
             from features.feast_store import FeastStore
             from pipelines.retrain import order_for, retrain
             from training.search import Bound
 
             registry = registry_of(settings)
+            n_before = n_erasures(settings.events_dir)
             log = open_things.enter_context(EventLog(settings.events_dir))
             step("reading the event log")
             log.compact()
@@ -145,18 +151,32 @@ def retrain_command(
                 show_error(TrainingError(what))
                 raise typer.Exit(2)
             order = replace(order, search=Bound(search_s, search_trials))
-            candidates = []
-            for name in chosen:
-                try:
-                    candidates.append(retrain(name, order=order, registry=registry))
-                except TrainingError as error:
-                    show_error(error)
+            candidates = _trained(chosen, partial(retrain, order=order, registry=registry))
+            if n_erasures(settings.events_dir) != n_before:
+                _forget_again(settings)
     for candidate in candidates:
         OUT.print(report_table(candidate))
     if not candidates:
         raise typer.Exit(2)
     commands = "\n".join(f"  opportune promote {c.version.name} candidate" for c in candidates)
     OUT.print(f"Let one serve:\n{commands}", highlight=False)
+
+
+def _trained(names: Sequence[str], train: "Callable[[str], Candidate]") -> "list[Candidate]":
+    """The models that could be trained; why the others could not is shown."""
+    candidates = []
+    for name in names:
+        try:
+            candidates.append(train(name))
+        except TrainingError as error:
+            show_error(error)
+    return candidates
+
+
+def _forget_again(settings: Settings) -> None:
+    remove_sources(settings.feast_dir)  # written since by this training
+    what = "somebody was erased meanwhile and has been learnt from; train once more"
+    show_error(TrainingError(what))
 
 
 def promote_command(
@@ -226,8 +246,9 @@ def models_command() -> None:
         folder = ModelFolder(settings.models_dir)
         table = Table(title="Models", title_justify="left")
         table.add_column("model", no_wrap=True)
-        for column in ("version", "aliases", "serving", "as of", "verdict"):
+        for column in ("version", "aliases", "serving", "as of", "verdict", "retrain by"):
             table.add_column(column, overflow="fold")
+        known = proofs(settings.erasures_dir)
         for name in NAMES:
             champion = folder.champion(name)
             for found in registry.versions(name):
@@ -239,8 +260,14 @@ def models_command() -> None:
                     "yes" if serves else "",
                     found.tags.get("as_of", ""),
                     found.verdict,
+                    _due(watermark(found.tags.get("as_of", ""), known)),
                 )
     OUT.print(table)
+
+
+def _due(mark: Watermark) -> str:
+    """By when a version is to be trained anew, since people it has seen were erased."""
+    return f"{mark.retrain_by}: {mark.n_erased:,} erased" if mark.n_erased else ""
 
 
 def registry_of(settings: Settings) -> "MlflowRegistry":

@@ -14,6 +14,26 @@ class Settings(DataSettings):
         "", description="MLflow's database or server; SQLite in the data directory when empty."
     )
     seed: int = Field(7, description="Decides every draw of a training.")
+    retain_events_days: float = Field(
+        0.0, description="Days for which events are kept; 0 for ever.", ge=0
+    )
+    retain_decisions_days: float = Field(
+        0.0, description="Days for which decisions are kept; 0 for ever.", ge=0
+    )
+    retain_rejects_days: float = Field(
+        0.0,
+        description="Days for which rejected rows and the quarantine are kept; 0 for ever.",
+        ge=0,
+    )
+
+    @property
+    def retained_days(self) -> dict[str, float]:
+        """By class of data the days that `opportune retain` leaves; zero for ever."""
+        return {
+            "events": self.retain_events_days,
+            "decisions": self.retain_decisions_days,
+            "rejects": self.retain_rejects_days,
+        }
 
     @property
     def mlflow_uri(self) -> str:

