@@ -147,7 +147,6 @@ def _newest(log: pl.LazyFrame, key: str, layout: Layout) -> pl.DataFrame:
 
 def _profiles(log: pl.LazyFrame, key: str, spine: pl.DataFrame) -> pl.DataFrame:
     """Of each attribute the newest word and when it was said: row, attribute, told_at, text."""
-    # One column of types tells whether there is any consent at all, as for corrections.
     consents = said(log.filter(pl.col(key) != ""))
     parts = [_newest_words(consents.rename({"recipient_key": "key"}), CONSENT)]
     for attribute, name in enumerate(ATTRIBUTES):

@@ -3,7 +3,7 @@
 import polars as pl
 
 from features.coding import corrected_log
-from features.definitions.profile import GRANTED, PROFILING, PURPOSE, WITHDRAWN
+from features.definitions.profile import CONSENTS, GRANTED, PROFILING, PURPOSE, WITHDRAWN
 from features.events.schema import EventType
 
 
@@ -11,21 +11,21 @@ def said(events: pl.LazyFrame) -> pl.LazyFrame:
     """What events say about being profiled, as `definitions.profile.consent_word` does.
 
     Returns:
-        recipient_key, told_at (microseconds) and text, of those that say something.
+        recipient_key, told_at (microseconds) and text, of those that say something; in memory.
     """
+    # Few events are about consent: the properties of the others are not looked at.
+    told = (
+        events.filter(pl.col("type").is_in([kind.value for kind in CONSENTS]))
+        .select("recipient_key", "type", "properties", pl.col("occurred_at").alias("told_at"))
+        .collect()
+    )
     purpose = pl.col("properties").str.json_path_match(f"$.{PURPOSE}").fill_null("")
     is_withdrawal = pl.col("type") == EventType.CONSENT_WITHDRAWN.value
-    return (
-        events.filter(
-            (is_withdrawal & purpose.is_in(["", PROFILING]))
-            | ((pl.col("type") == EventType.CONSENT_GRANTED.value) & (purpose == PROFILING))
-        )
-        .select(
-            "recipient_key",
-            pl.col("occurred_at").alias("told_at"),
-            pl.when(is_withdrawal).then(pl.lit(WITHDRAWN)).otherwise(pl.lit(GRANTED)).alias("text"),
-        )
+    says = pl.when(is_withdrawal).then(purpose.is_in(["", PROFILING])).otherwise(
+        purpose == PROFILING
     )  # fmt: skip
+    text = pl.when(is_withdrawal).then(pl.lit(WITHDRAWN)).otherwise(pl.lit(GRANTED))
+    return told.filter(says).select("recipient_key", "told_at", text.alias("text")).lazy()
 
 
 def consenting(events: pl.LazyFrame) -> pl.LazyFrame:

@@ -176,7 +176,7 @@ def _remove_doomed(root: Path, connection: sqlite3.Connection) -> int:
         scratch.unlink(missing_ok=True)  # of a compaction that was killed: none runs now
     for path, _ in doomed:
         file = root / "parquet" / path
-        pass
+        file.unlink(missing_ok=True)
         if file.parent.exists():
             fsync_directory(file.parent)
     with transaction(connection, is_writer=True):

@@ -199,6 +199,8 @@ def test_promote_and_rollback_move_alias_pointer_and_bundle_together(shell):
     assert shell("rollback", "churn").exit_code == 0  # and back again
     assert shell.folder.champion("churn").version == "2"
     assert shell("promote", "churn").exit_code == 0  # the candidate is the champion already
+    told = [line["action"] for line in AuditLog(Settings().audit_dir).lines()]
+    assert told == ["promoted", "rolled_back", "rolled_back", "promoted"]
     assert shell.folder.champion("churn").version == "2"
     aliases = {v.version: v.aliases for v in shell.registry.versions("churn")}
     assert aliases["1"] == ("previous",)

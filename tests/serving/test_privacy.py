@@ -20,7 +20,7 @@ from features.definitions.recipient import VIEW
 from features.events import forget as forgetting
 from features.events.database import INSERT, create, row_of, transaction
 from features.events.log import KEPT_OUT, EventLog
-from features.events.quarantine import Kept, Quarantine
+from features.events.quarantine import Kept, Quarantine, without_addresses
 from features.events.schema import DAY_US, SECOND_US, Event, EventType
 from features.layout import layout_of
 from features.online import open_store
@@ -35,9 +35,10 @@ from serving.http.app import create_app
 from serving.keys import KeyFile, Scope
 from serving.proofs import proofs, watermark
 from serving.settings import ServingSettings
+from serving.webhooks import Webhooks
 
 NOW = 1_720_000_000_000_000
-N_PEOPLE, N_EACH = 10_000, 3
+N_PEOPLE, N_EACH = 10_000, 2
 GONE, LIKE = "rcpt-004321-gone", "rcpt-004321-gonex"
 BESIDE = [f"rcpt-{n:06d}-gone" for n in (4320, 4322, 4326)]
 
@@ -308,6 +309,41 @@ def test_models_that_have_seen_the_erased_are_due_and_those_trained_since_are_no
     assert watermark("", known).n_erased == 0
 
 
+def test_what_a_webhook_tells_of_the_erased_and_is_no_event_is_kept_nowhere(small):
+    done(small, key_of(4))
+    with EventLog(small.events_dir) as log:
+        hooks = Webhooks(log, Quarantine(small.events_dir), {}, key_secret="secret")
+        items = [
+            Kept("ses", NOW, "unknown_type", without_addresses({"to": "a@b.c"}, lambda _, k=key: k))
+            for key in (key_of(4), key_of(5))
+        ]
+        assert hooks._of_erased(items) == {items[0].item}
+
+
+def test_a_consent_is_in_the_audit_log_once_and_without_the_key(opened, small):
+    http = opened(small.data_dir)
+    rows = [
+        {
+            "event_id": f"c{n}", "type": kind, "recipient_key": key_of(4),
+            "occurred_at": NOW / SECOND_US, "properties": {"purpose": purpose},
+        }
+        for n, (kind, purpose) in enumerate(
+            [("consent_withdrawn", "profiling"), ("consent_granted", "our own words")]
+        )
+    ]  # fmt: skip
+    for _ in range(2):
+        assert http.post("/v1/events", json={"events": rows}).status_code == 200
+    told = [
+        (line["action"], line["object"].partition(" purpose ")[2])
+        for line in AuditLog(small.audit_dir).lines()
+        if line["action"].startswith("consent")
+    ]
+    assert told == [("consent_withdrawn", "profiling"), ("consent_granted", "another")]
+    assert key_of(4) not in (small.audit_dir / LINES).read_text()
+    answer = http.post("/v1/score", json={"recipient_key": key_of(4)}).json()
+    assert answer["fallback"]["reason"] == "no_consent"
+
+
 @pytest.mark.parametrize("bad", ["", "  ", "a" * 300, "ann@example.org", "nul\0"])
 def test_what_is_no_recipient_key_is_refused_and_not_repeated(small, bad):
     with pytest.raises(NotARecipientError) as error:
@@ -348,7 +384,7 @@ def test_an_export_holds_all_that_is_known(opened, small, tmp_path, monkeypatch)
     found = orjson.loads(out.read_bytes())
     assert found["schema_version"] == 1
     assert [one["event_id"] for one in found["events"]] == [f"ev-{key}-{i}" for i in range(N_EACH)]
-    assert found["events"][2]["properties"] == {"country": "DE"}
+    assert found["events"][1]["properties"] == {"country": "DE"}
     assert found["profile"]["country"] == "DE"
     assert found["profile"]["may_be_profiled"] is True
     assert found["features"]
