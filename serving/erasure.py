@@ -115,12 +115,20 @@ def checked(recipient_keys: Iterable[str]) -> list[str]:
     if not keys or len(keys) > MOST_AT_ONCE:
         raise NotARecipientError(f"{len(keys)} keys: give one to {MOST_AT_ONCE:,} at a time")
     for number, key in enumerate(keys, 1):
-        if not key.strip() or len(key) > MAX_KEY_CHARS or "\0" in key:
+        if not key.strip() or len(key) > MAX_KEY_CHARS or not _is_text(key):
             problem = f"key {number} is empty, longer than {MAX_KEY_CHARS} characters or not text"
             raise NotARecipientError(problem)
         if "@" in key:
             raise NotARecipientError(f"key {number} is an address; give the key made of it")
     return keys
+
+
+def _is_text(key: str) -> bool:
+    try:
+        key.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return "\0" not in key
 
 
 def remove_sources(feast_dir: Path) -> int:

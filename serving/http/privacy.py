@@ -47,7 +47,11 @@ def privacy_router(
     room = Room(ERASURES)
 
     # Before the route of the recipient itself, whose key may hold slashes.
-    @router.get("/v1/recipients/{recipient_key:path}/export", response_class=Response)
+    @router.get(
+        "/v1/recipients/{recipient_key:path}/export",
+        response_class=Response,
+        responses={200: {"content": {"application/json": {"schema": {"type": "object"}}}}},
+    )
     async def export_recipient(recipient_key: str, request: Request) -> Response:
         """Everything held about one recipient, as JSON with a schema version."""
         told = await parts.looks.run(_export, recipient_key, actor_of(request))

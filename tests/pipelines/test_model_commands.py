@@ -9,12 +9,14 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from features.audit import AuditLog
 from features.events.log import EventLog
 from features.events.schema import DAY_US, Event, EventType
 from models.bundle import GRAPH, sha256_of
 from models.mlflow_registry import MlflowRegistry
 from models.registry import ModelFolder
 from pipelines.cli import app
+from pipelines.settings import Settings
 
 COMMANDS = (
     "ingest", "materialize", "retrain", "promote", "rollback", "models", "serve", "ui",

@@ -344,7 +344,7 @@ def test_a_consent_is_in_the_audit_log_once_and_without_the_key(opened, small):
     assert answer["fallback"]["reason"] == "no_consent"
 
 
-@pytest.mark.parametrize("bad", ["", "  ", "a" * 300, "ann@example.org", "nul\0"])
+@pytest.mark.parametrize("bad", ["", "  ", "a" * 300, "ann@example.org", "nul\0", "\ud800"])
 def test_what_is_no_recipient_key_is_refused_and_not_repeated(small, bad):
     with pytest.raises(NotARecipientError) as error:
         done(small, key_of(4), bad)
