@@ -12,9 +12,10 @@ from features.batch import EventTable, event_table, read_at
 from features.block import HEAD, Block, encode
 from features.coding import corrected_log
 from features.cohorts import tells, word
+from features.consent import said
 from features.decay import NEVER_AT
 from features.definitions.affinity import Affinity
-from features.definitions.profile import ATTRIBUTES
+from features.definitions.profile import ATTRIBUTES, CONSENT
 from features.events.schema import EventType
 from features.kernel import hours_kept
 from features.layout import POOL, Layout
@@ -147,7 +148,8 @@ def _newest(log: pl.LazyFrame, key: str, layout: Layout) -> pl.DataFrame:
 
 def _profiles(log: pl.LazyFrame, key: str, spine: pl.DataFrame) -> pl.DataFrame:
     """Of each attribute the newest word and when it was said: row, attribute, told_at, text."""
-    parts = []
+    consents = said(log.filter(pl.col(key) != ""))
+    parts = [_newest_words(consents.rename({"recipient_key": "key"}), CONSENT)]
     for attribute, name in enumerate(ATTRIBUTES):
         found = (
             log.filter(tells(name))
@@ -157,13 +159,19 @@ def _profiles(log: pl.LazyFrame, key: str, spine: pl.DataFrame) -> pl.DataFrame:
                 word(name).alias("text"),
             )
             .filter(pl.col("text") != "", pl.col("key") != "")
-            .group_by("key")
-            .agg(pl.col("told_at").max(), pl.col("text").sort_by("told_at", "text").last())
-            .with_columns(attribute=pl.lit(attribute, pl.Int64))
         )
-        parts.append(found.collect())
+        parts.append(_newest_words(found, attribute))
     rows = spine.select("key", pl.col("row").cast(pl.Int64))
     return pl.concat(parts).join(rows, on="key", how="inner").sort("row", "attribute")
+
+
+def _newest_words(told: pl.LazyFrame, attribute: int) -> pl.DataFrame:
+    return (
+        told.group_by("key")
+        .agg(pl.col("told_at").max(), pl.col("text").sort_by("told_at", "text").last())
+        .with_columns(attribute=pl.lit(attribute, pl.Int64))
+        .collect()
+    )
 
 
 def _hours(table: EventTable, layout: Layout) -> tuple[Array, Array, Array]:

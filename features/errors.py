@@ -17,6 +17,7 @@ class RejectReason(StrEnum):
     BAD_ENCODING = "bad_encoding"
     ADDRESS_AS_KEY = "address_as_key"
     UNREADABLE_ROW = "unreadable_row"
+    ERASED_RECIPIENT = "erased_recipient"
 
 
 class FeatureError(Exception):

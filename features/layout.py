@@ -207,6 +207,8 @@ def _digest(slots: tuple[Slot, ...], channels: tuple[Channel, ...], view: Featur
             parts.append(f"{signal.weight}:{signal.per_hour}:{signal.sure_only}")
             parts.append(f"{sorted(signal.devices)}:{[d.name for d in signal.doubted_by]}")
     parts.append(f"rhythm={view.rhythm_half_life}")
+    if view.entity == "recipient":  # states of before do not say who has withdrawn consent
+        parts.append("consent")
     return int.from_bytes(
         hashlib.blake2b("|".join(parts).encode(), digest_size=4).digest(), "little"
     )

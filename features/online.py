@@ -43,6 +43,9 @@ class OnlineStore(Protocol):
     def erase(self, entity: str, key: str) -> bool:
         """Forget one key; returns whether it was there."""
 
+    def scrub(self) -> None:
+        """Leave no byte of what was erased in the store's files."""
+
     def drop_expired(self, *, now: int) -> int:
         """Remove rows older than their entity's time to live (`now` in microseconds); how many."""
 

@@ -140,6 +140,9 @@ class RedisStore:
             block.mark = mark.decode()
         return bool(was_there)
 
+    def scrub(self) -> None:
+        """Nothing: what Redis keeps in files it writes anew by its own schedule."""
+
     def drop_expired(self, *, now: int) -> int:
         """Nothing: Redis does it by itself."""
         del now

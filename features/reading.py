@@ -52,6 +52,20 @@ class Stack:
 
     lying: Reading
 
+    def without(self, rows: Sequence[int]) -> "Stack":
+        """The same, but that nothing is known in some rows."""
+        own, some = self.lying, list(rows)
+        blank = Reading(
+            own.at, own.values.copy(), own.last.copy(), own.first.copy(), own.bits.copy(),
+            own.week.copy(),
+        )  # fmt: skip
+        for part, nothing in (
+            (blank.values, 0.0), (blank.last, NEVER_AT), (blank.first, -NEVER_AT),
+            (blank.bits, 0), (blank.week, 0),
+        ):  # fmt: skip
+            part[some] = nothing
+        return Stack(blank)
+
     def read(self, at: int, layout: Layout) -> Reading:
         """All of them at one moment, microseconds."""
         own = self.lying

@@ -16,7 +16,13 @@ from typing import Final, Self
 
 from features.decay import FLOOR, NEVER_AT
 from features.definitions.affinity import Affinity
-from features.definitions.profile import ATTRIBUTES, MAX_ATTRIBUTE_CHARS
+from features.definitions.profile import (
+    ATTRIBUTES,
+    CONSENT,
+    CONSENTS,
+    MAX_ATTRIBUTE_CHARS,
+    consent_word,
+)
 from features.events.schema import HOUR_US, SECOND_US, Event
 from features.kinds import MOST_WEEKS
 from features.layout import (
@@ -84,6 +90,8 @@ class State:
             self._set_zone(at, event.utc_offset_min, event.timezone)
         if event.properties and layout.is_person:
             self._set_profile(at, event.properties)
+        if event.type in CONSENTS and layout.is_person:
+            self._set_word(CONSENT, at, consent_word(event.type, event.properties))
 
     def merge(self, other: Self, *, layout: Layout, affinity: Affinity) -> None:
         """Add a state that saw other events; hours counted on both sides count once."""
@@ -235,9 +243,13 @@ class State:
     def _set_profile(self, at: int, properties: Mapping[str, object]) -> None:
         for attribute, name in enumerate(ATTRIBUTES):
             text = properties.get(name)
-            if isinstance(text, str) and text:
-                told = at, text.replace("\x1f", " ")[:MAX_ATTRIBUTE_CHARS]
-                self.profile[attribute] = max(self.profile.get(attribute, told), told)
+            if isinstance(text, str):
+                self._set_word(attribute, at, text.replace("\x1f", " ")[:MAX_ATTRIBUTE_CHARS])
+
+    def _set_word(self, attribute: int, at: int, text: str) -> None:
+        if text:
+            told = at, text
+            self.profile[attribute] = max(self.profile.get(attribute, told), told)
 
 
 def affinity_keys(topics: tuple[str, ...], content_id: str) -> list[int]:

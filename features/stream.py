@@ -80,6 +80,8 @@ class Stream:
                 if entries:
                     self._apply(entries)
                     self.store.set_progress(PROGRESS, entries[-1][0])
+                elif after < head:  # the rest was erased since: nothing is left up to there
+                    self.store.set_progress(PROGRESS, head)
             applied += len(entries)
             if len(entries) == BATCH:
                 time.sleep(TURN_S)

@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 
 from features.block import Block
 from features.decay import NEVER_AT
-from features.definitions.profile import ATTRIBUTES, MAX_ATTRIBUTE_CHARS
+from features.definitions.profile import (
+    ATTRIBUTES,
+    CONSENT,
+    CONSENTS,
+    MAX_ATTRIBUTE_CHARS,
+    N_WORDS,
+    consent_word,
+)
 from features.events.schema import Event
 
 Array = NDArray[Any]
@@ -27,7 +34,7 @@ def told_by(
             told = event.occurred_at, event.utc_offset_min, event.timezone
             if row not in zones or told > zones[row]:
                 zones[row] = told
-        if event.properties and not _TOLD.isdisjoint(event.properties):
+        if _says_words(event):
             words.hear(row, event)
     times, offsets = head["zone_at"].tolist(), head["zone_offset_min"].tolist()
     for row, told in zones.items():
@@ -52,7 +59,7 @@ class _Words:
         """The zone and the attributes of a row, to be changed."""
         if row not in self._words:
             zone, *told = self._block.texts[row].decode().split("\x1f")
-            known = [""] * len(ATTRIBUTES)
+            known = [""] * N_WORDS
             rows, attributes, times = self._block.profile
             mine = slice(*np.searchsorted(rows, [row, row + 1]).tolist())
             given = zip(attributes[mine].tolist(), times[mine].tolist(), told, strict=True)
@@ -62,14 +69,22 @@ class _Words:
         return self._words[row]
 
     def hear(self, row: int, event: Event) -> None:
-        """Keep what an event's properties say, where nothing newer is known."""
+        """Keep what an event says in words, where nothing newer is known."""
+        if event.type in CONSENTS:
+            self._hear(row, CONSENT, event, consent_word(event.type, event.properties))
         for attribute, name in enumerate(ATTRIBUTES):
             text = event.properties.get(name)
-            if isinstance(text, str) and text:
-                told = event.occurred_at, text.replace("\x1f", " ")[:MAX_ATTRIBUTE_CHARS]
-                words = self.of(row)
-                known = self._times.get((row, attribute), NEVER_AT), words[1 + attribute]
-                self._times[row, attribute], words[1 + attribute] = max(known, told)
+            if isinstance(text, str):
+                said = text.replace("\x1f", " ")[:MAX_ATTRIBUTE_CHARS]
+                self._hear(row, attribute, event, said)
+
+    def _hear(self, row: int, attribute: int, event: Event, text: str) -> None:
+        """The same of one word; an empty one says nothing."""
+        if text:
+            words = self.of(row)
+            known = self._times.get((row, attribute), NEVER_AT), words[1 + attribute]
+            told = event.occurred_at, text
+            self._times[row, attribute], words[1 + attribute] = max(known, told)
 
     def texts(self) -> list[bytes]:
         """Every row's words, packed."""
@@ -91,3 +106,8 @@ class _Words:
             np.array([attribute for (_, attribute), _ in both], np.int64),
             np.array([at for _, at in both], np.int64),
         )
+
+
+def _says_words(event: Event) -> bool:
+    is_told = bool(event.properties) and not _TOLD.isdisjoint(event.properties)
+    return is_told or event.type in CONSENTS

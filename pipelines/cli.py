@@ -12,7 +12,9 @@ from rich.text import Text
 
 from features.events.log import EventLog
 from features.events.mapping import load_mapping
+from features.witness import witness
 from pipelines.arm_commands import choose_arm_command
+from pipelines.audit_commands import audit_app, me
 from pipelines.console import ERR, OUT, errors_shown
 from pipelines.ingest import IngestProgress, ingest
 from pipelines.key_commands import keys_app
@@ -27,6 +29,7 @@ from pipelines.model_commands import (
 )
 from pipelines.monitor_commands import monitor_command
 from pipelines.policy_commands import evaluate_policy_command
+from pipelines.privacy_commands import erase_command, export_command, retain_command
 from pipelines.run_commands import (
     check_command,
     demo_command,
@@ -107,6 +110,7 @@ def ingest_file(
                 received_at=time.time_ns() // 1_000,
                 progress=progress,
                 key_secret=secret,
+                witness=witness(settings.audit_dir, settings.events_dir, actor=me()),
             )
     OUT.print(table_of(summary))
     if summary.is_all_rejected:
@@ -141,6 +145,9 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "shadow": shadow_command,
     "models": models_command,
     "relabel": relabel_command,
+    "erase": erase_command,
+    "export": export_command,
+    "retain": retain_command,
     "score": score_command,
     "evaluate-policy": evaluate_policy_command,
     "choose-arm": choose_arm_command,
@@ -155,6 +162,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
+app.add_typer(audit_app)
 app.add_typer(keys_app)
 app.add_typer(switch_app)
 

@@ -1,7 +1,7 @@
 """A file of events into the event log, batch by batch, each durable before the next begins."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -40,6 +40,7 @@ def ingest(  # noqa: PLR0913 - a step is a function of all it depends on
     received_at: int,
     progress: Callable[[IngestProgress], None],
     key_secret: str | None = None,
+    witness: Callable[[Sequence[Event]], None] = lambda _: None,
 ) -> IngestSummary:
     """Import a file; running it again, after a crash or not, adds only what is not there yet.
 
@@ -49,6 +50,7 @@ def ingest(  # noqa: PLR0913 - a step is a function of all it depends on
             one of an earlier run when the import ends.
         received_at: The moment of the import in microseconds; no event may lie after it.
         progress: Called after each batch, when its events are durable.
+        witness: As `Intake` takes it.
 
     Raises:
         FileUnusableError: The file cannot be read, or not to its end; the batches before the
@@ -58,7 +60,7 @@ def ingest(  # noqa: PLR0913 - a step is a function of all it depends on
     """
     started = time.perf_counter()
     summary = IngestSummary(file, rejects)
-    intake = Intake(log)
+    intake = Intake(log, witness=witness)
     with open_rows(file, csv=mapping.csv if mapping else None) as source:
         mapping = _checked(mapping, file, source)
         mapper = RowMapper(mapping, key_secret=key_secret)

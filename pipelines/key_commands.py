@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from features.audit import Action
 from features.events.schema import SECOND_US
+from pipelines.audit_commands import noted
 from pipelines.console import ERR, OUT, errors_shown
 from pipelines.model_commands import micros_of
 from pipelines.settings import Settings
-from serving.keys import NAME, Key, KeyFile, Scope
+from serving.keys import NAME, Key, KeyFile, Scope, id_of
 
 keys_app = typer.Typer(
     name="keys", help="API keys of the service: add, list, revoke.", no_args_is_help=True
@@ -65,10 +67,12 @@ def add_key_command(
             raise typer.BadParameter(
                 f"{expires} has passed; give a moment to come", param_hint="--expires"
             )
-        file = KeyFile(Settings().keys_file)
-        key = file.add(
+        settings = Settings()
+        key = KeyFile(settings.keys_file).add(
             name, frozenset(scope), now=now, expires_at=expires_at, per_minute=per_minute or 0
         )
+        scopes = " ".join(sorted(scope))
+        noted(settings, (Action.KEY_ADDED, f"{id_of(key)} {name}: {scopes}"))
     ERR.print("This key is shown once and cannot be had again:", highlight=False)
     typer.echo(key)  # as it is, whatever the width of the terminal
 
@@ -104,7 +108,9 @@ def revoke_key_command(
     A service whose last key was revoked stays closed.
     """
     with errors_shown():
-        key = KeyFile(Settings().keys_file).revoke(key_id, now=time.time_ns() // 1_000)
+        settings = Settings()
+        key = KeyFile(settings.keys_file).revoke(key_id, now=time.time_ns() // 1_000)
+        noted(settings, (Action.KEY_REVOKED, f"{key.id} {key.name}"))
     OUT.print(f"{key.id} of {key.name} is revoked", highlight=False)
 
 

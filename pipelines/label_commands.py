@@ -8,6 +8,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from features.audit import Action
+from pipelines.audit_commands import noted
 from pipelines.console import ERR, OUT, errors_shown, steps_shown
 from pipelines.settings import Settings
 
@@ -43,12 +45,15 @@ def relabel_command(
         from pipelines.verdicts import read_verdicts
 
         verdicts = None if file is None else read_verdicts(file)
-        with EventLog(Settings().events_dir) as log:
+        settings = Settings()
+        with EventLog(settings.events_dir) as log:
             if verdicts is None:
                 done = relabel(log, is_dry=dry_run, step=step)
             else:
                 now = time.time_ns() // 1_000
                 done = relabel_by_hand(log, verdicts, decided_at=now, is_dry=dry_run)
+        if not dry_run and done.n_changed:
+            noted(settings, (Action.RELABELLED, f"{done.n_changed} labels"))
     OUT.print(changes_table(done, is_dry=dry_run))
     for event_id in done.unknown[:MOST_SHOWN]:
         ERR.print(f"no open or click in the log: {escape(event_id)}", style="red", highlight=False)

@@ -10,8 +10,10 @@ from features.bulk_states import packed_states
 from features.cohorts import cohort_events
 from features.definitions import VIEWS
 from features.definitions.cohort import VIEW as COHORT
+from features.definitions.recipient import VIEW as RECIPIENT
 from features.errors import StoreUnavailableError
 from features.events.log import EventLog
+from features.events.suppressed import Suppressed
 from features.feast_objects import state_view_name
 from features.feast_store import FeastStore
 from features.layout import layout_of
@@ -47,6 +49,7 @@ def materialize(
     head = log.head()
     events = log.scan()
     counts: dict[str, int] = {}
+    suppressed = Suppressed(log.root)
     for view in VIEWS:
         key = KEY_FIELDS[view.entity]
         layout = layout_of(view)
@@ -62,6 +65,9 @@ def materialize(
         rows = pl.concat(parts).rename({"key": key})
         step(f"putting {len(rows):,} {view.entity} states online")
         feast.write_rows(state_view_name(view.entity), rows)  # what `feast materialize` would load
+        if view is RECIPIENT and (gone := _erased_since(rows, suppressed, store)):
+            rows = rows.filter(~pl.col("recipient_key").is_in(gone))
+            feast.write_rows(state_view_name(view.entity), rows)
         counts[view.entity] = len(rows)
     with store.writing():
         if not stream.is_current():
@@ -71,3 +77,16 @@ def materialize(
             )  # fmt: skip
         store.set_progress(PROGRESS, max(head, store.progress(PROGRESS)))
     return Materialized(counts, head, compacted)
+
+
+def _erased_since(rows: pl.DataFrame, suppressed: Suppressed, store: OnlineStore) -> list[str]:
+    """Who was erased while the log was being folded; their states are taken away again.
+
+    Looked at after everything is written: whoever is erased later is removed by that erasure.
+    """
+    gone = suppressed.among(set(rows["recipient_key"].to_list()))
+    for key in gone:
+        store.erase(RECIPIENT.entity, key)
+    if gone:
+        store.scrub()
+    return list(gone)

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.table import Table
 
+from features.audit import Action
 from features.events.schema import SECOND_US
 from models.errors import ModelError
 from models.gates import Route
 from models.registry import ModelFolder
 from models.specs import BY_NAME
+from pipelines.audit_commands import noted
 from pipelines.console import OUT, REFUSED, errors_shown, show_error, steps_shown
 from pipelines.gates_view import gates_table
 from pipelines.settings import Settings
+from serving.erasure import remove_sources
+from serving.proofs import Watermark, proofs, watermark
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -138,12 +142,14 @@ def retrain_command(  # noqa: PLR0913  one option each
         with ExitStack() as open_things:
             step = open_things.enter_context(steps_shown("retrain"))
             step("starting Feast, LightGBM and MLflow")
+            from features.events.forget import n_erasures
             from features.events.log import EventLog
             from features.feast_store import FeastStore
             from pipelines.retrain import order_for, retrain
             from training.search import Bound
 
             registry = registry_of(settings)
+            n_before = n_erasures(settings.events_dir)
             log = open_things.enter_context(EventLog(settings.events_dir))
             step("reading the event log")
             log.compact()
@@ -175,6 +181,8 @@ def retrain_command(  # noqa: PLR0913  one option each
                 )
                 for name in chosen
             )
+            if n_erasures(settings.events_dir) != n_before:
+                _forget_again(settings)
     _show(candidates)
 
 
@@ -204,6 +212,12 @@ def _show(candidates: "list[Candidate]") -> None:
         raise typer.Exit(2)
     commands = "\n".join(f"  opportune promote {c.version.name} candidate" for c in candidates)
     OUT.print(f"Let one serve:\n{commands}", highlight=False)
+
+
+def _forget_again(settings: Settings) -> None:
+    remove_sources(settings.feast_dir)  # written since by this training
+    what = "somebody was erased meanwhile and has been learnt from; train once more"
+    show_error(TrainingError(what))
 
 
 def promote_command(
@@ -243,16 +257,17 @@ def promote_command(
             remedy = "--force promotes it all the same"
             show_error(ModelError(f"{name} {chosen.version} is not promoted; {remedy}"))
             raise typer.Exit(REFUSED)
-    _promote(name, chosen.version)
+    _promote(name, chosen.version, Action.PROMOTED)
 
 
-def _promote(name: str, version: str) -> None:
+def _promote(name: str, version: str, action: Action) -> None:
     with errors_shown():
         settings = Settings()
         folder = ModelFolder(settings.models_dir)
         from pipelines.promote import promote
 
         chosen = promote(name, version, registry=registry_of(settings), folder=folder)
+        noted(settings, (action, f"{name} {chosen.version}"))
     OUT.print(f"{name} {chosen.version} is champion: {chosen.verdict}", highlight=False)
 
 
@@ -261,7 +276,7 @@ def rollback_command(name: NameArgument) -> None:
 
     The bundle is still on disk, so the running service goes back within seconds.
     """
-    _promote(name, "previous")
+    _promote(name, "previous", Action.ROLLED_BACK)
 
 
 def models_command() -> None:
@@ -272,8 +287,9 @@ def models_command() -> None:
         folder = ModelFolder(settings.models_dir)
         table = Table(title="Models", title_justify="left")
         table.add_column("model", no_wrap=True)
-        for column in ("version", "aliases", "serving", "as of", "verdict"):
+        for column in ("version", "aliases", "serving", "as of", "verdict", "retrain by"):
             table.add_column(column, overflow="fold")
+        known = proofs(settings.erasures_dir)
         for name in NAMES:
             champion = folder.champion(name)
             for found in registry.versions(name):
@@ -285,8 +301,14 @@ def models_command() -> None:
                     "yes" if serves else "",
                     found.tags.get("as_of", ""),
                     found.verdict,
+                    _due(watermark(found.tags.get("as_of", ""), known)),
                 )
     OUT.print(table)
+
+
+def _due(mark: Watermark) -> str:
+    """By when a version is to be trained anew, since people it has seen were erased."""
+    return f"{mark.retrain_by}: {mark.n_erased:,} erased" if mark.n_erased else ""
 
 
 def registry_of(settings: Settings) -> "MlflowRegistry":

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from features.consent import consenting
 from features.events.log import EventLog
 from features.feast_store import FeastStore
 from models.mlflow_registry import Entry, MlflowRegistry, Version
@@ -43,6 +44,8 @@ def order_for(
 ) -> Order | None:
     """What to train from: the log as known at `as_of`, by default just after its newest event.
 
+    Recipients who have withdrawn their consent to profiling by then are left out.
+
     None when no event was known then.
     """
     edges = log.scan(as_of=as_of).select(
@@ -53,7 +56,7 @@ def order_for(
     if first is None:
         return None
     moment = last + 1 if as_of is None else as_of
-    data = PointInTime(log.scan(as_of=moment).cache(), feast)
+    data = PointInTime(consenting(log.scan(as_of=moment)).cache(), feast)
     return Order(data, moment, first, seed=seed, horizon_days=horizon_days, step=step)
 
 

@@ -22,16 +22,26 @@ class Settings(DataSettings):
         description="The same of new events, as a share of those a champion was trained on.",
         gt=0,
     )
+    retain_events_days: float = Field(
+        0.0, description="Days for which events are kept; 0 for ever.", ge=0
+    )
+    retain_decisions_days: float = Field(
+        0.0, description="Days for which decisions are kept; 0 for ever.", ge=0
+    )
+    retain_rejects_days: float = Field(
+        0.0,
+        description="Days for which rejected rows and the quarantine are kept; 0 for ever.",
+        ge=0,
+    )
 
     @property
-    def rejects_dir(self) -> Path:
-        """Where imports put the rows that were not accepted, unless told otherwise."""
-        return self.data_dir / "rejects"
-
-    @property
-    def feast_dir(self) -> Path:
-        """Where Feast's registry and the Parquet files behind its views lie."""
-        return self.data_dir / "feast"
+    def retained_days(self) -> dict[str, float]:
+        """By class of data the days that `opportune retain` leaves; zero for ever."""
+        return {
+            "events": self.retain_events_days,
+            "decisions": self.retain_decisions_days,
+            "rejects": self.retain_rejects_days,
+        }
 
     @property
     def mlflow_uri(self) -> str:

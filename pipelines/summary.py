@@ -9,6 +9,8 @@ from typing import Final
 from rich.markup import escape
 from rich.table import Table
 
+from features.errors import RejectReason
+from features.events.log import KEPT_OUT
 from features.events.schema import SECOND_US, Event
 from pipelines.rejects import Reject, masked
 
@@ -61,9 +63,14 @@ class IngestSummary:
         """Count a batch that is durable now."""
         if not events:
             return
-        accepted = sum(offset is not None for offset in offsets)
-        self.accepted += accepted
-        self.duplicate += len(offsets) - accepted
+        duplicate, outside = offsets.count(None), offsets.count(KEPT_OUT)
+        self.accepted += len(offsets) - duplicate - outside
+        self.duplicate += duplicate
+        if outside:  # counted and written nowhere: a rejects file would keep who was erased
+            self.rejected[RejectReason.ERASED_RECIPIENT.value] += outside
+            events = [e for e, at in zip(events, offsets, strict=True) if at != KEPT_OUT]
+        if not events:
+            return
         times = [event.occurred_at for event in events]
         self.first_at = min(times) if self.first_at is None else min(self.first_at, *times)
         self.last_at = max(times) if self.last_at is None else max(self.last_at, *times)
@@ -92,7 +99,7 @@ def table_of(summary: IngestSummary) -> Table:
     for reason, count in summary.rejected.most_common():
         shown = (
             f"row {example.row}{', ' + example.field if example.field else ''}: {example.message}"
-            for example in summary.examples[reason]
+            for example in summary.examples.get(reason, ())
         )
         table.add_row("rejected", f"{count:,}", escape("\n".join([reason, *shown])), style="red")
     if summary.first_at is not None and summary.last_at is not None:

@@ -5,7 +5,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from features.audit import Action
 from models.registry import ModelFolder
+from pipelines.audit_commands import noted
 from pipelines.console import OUT, errors_shown
 from pipelines.model_commands import NameArgument
 from pipelines.settings import Settings
@@ -28,7 +30,9 @@ def off_command(
     meanwhile; the one of then answers when the model is switched on.
     """
     with errors_shown():
-        ModelFolder(Settings().models_dir).switch_off(name, why)
+        settings = Settings()
+        ModelFolder(settings.models_dir).switch_off(name, why)
+        noted(settings, (Action.SWITCHED_OFF, name))
     OUT.print(f"{name} is off; opportune switch on {name}", highlight=False)
 
 
@@ -36,8 +40,10 @@ def off_command(
 def on_command(name: NameArgument) -> None:
     """Let a model answer again, by the champion of this moment: it may be another one."""
     with errors_shown():
-        folder = ModelFolder(Settings().models_dir)
+        settings = Settings()
+        folder = ModelFolder(settings.models_dir)
         folder.switch_on(name)
+        noted(settings, (Action.SWITCHED_ON, name))
         champion = folder.champion(name)
     version = "no champion yet" if champion is None else f"version {champion.version}"
     OUT.print(f"{name} is on: {version}", highlight=False)

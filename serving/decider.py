@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from features.candidates import Candidate
 from features.definitions.cohort import VIEW as COHORT
 from features.definitions.content import VIEW as CONTENT
+from features.definitions.profile import is_withdrawn
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.errors import StateUnreadableError, StoreUnavailableError
 from features.layout import POOL, Layout
@@ -149,7 +150,7 @@ class Decider:
         except StoreUnavailableError:  # told in the log by who guards the store
             return Known([None] * len(asks), NO_ITEMS, [Why.STORE_UNAVAILABLE] * len(asks))
         read = _items_kept if len(items) <= FEW else _items
-        known = _people(people_blobs, read(tuple(items), tuple(item_blobs)))
+        known = _consenting(_people(people_blobs, read(tuple(items), tuple(item_blobs))))
         countries = wanted(asks, known.people, now) if items else []
         return replace(known, cohorts=self._cohorts(countries, now)) if countries else known
 
@@ -194,6 +195,21 @@ def _people(blobs: Sequence[bytes | None], items: Items) -> Known:
             return Known(many.states, items, whys, many.stack)
     people = [_unpacked(blob, RECIPIENT_LAYOUT) for blob in blobs]
     return Known([state for state, _ in people], items, [why for _, why in people])
+
+
+def _consenting(known: Known) -> Known:
+    """What may be known of people: nothing of those who have withdrawn their consent."""
+    refused = {
+        row
+        for row, state in enumerate(known.people)
+        if state is not None and state.profile and is_withdrawn(state.profile)
+    }
+    if not refused:
+        return known
+    people = [None if row in refused else state for row, state in enumerate(known.people)]
+    whys = [Why.NO_CONSENT if row in refused else why for row, why in enumerate(known.trouble)]
+    lying = None if known.lying is None else known.lying.without(sorted(refused))
+    return Known(people, known.items, whys, lying)
 
 
 def _unpacked(blob: bytes | None, layout: Layout) -> tuple[State | None, Why]:

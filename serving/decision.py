@@ -54,7 +54,8 @@ def decide(
     """Decide on everything; the same ask, prediction, policy and moment give the same.
 
     Args:
-        kept: What was decided for this mail before; it stays wherever it is still possible.
+        kept: What was decided for this mail before; it stays wherever it is still possible, but
+            not for who has withdrawn their consent since.
     """
     policy = policy.of(ask)
     named = policy.id_of(ask)
@@ -69,7 +70,8 @@ def decide(
     value = ask.values.of(hours.best.p, prediction.risks)
     held = _hold(hours, value, named, is_judged=is_judged, epsilon=policy.epsilon)
     made = Decision(named, policy, is_held_out, hours, ranked, held)
-    return made if kept is None else _as_kept(made, kept)
+    is_forbidden = FallbackReason.NO_CONSENT in prediction.reasons.values()
+    return made if kept is None or is_forbidden else _as_kept(made, kept)
 
 
 def to_keep(made: Decision, *, now: int) -> Kept:

@@ -1,7 +1,8 @@
 """What was decided, by whom and with what chance: lines in files, written beside the scoring.
 
 One thread per process appends NDJSON to `decisions/<UTC day>.<process>.ndjson`, five times a
-second. Files are never shared: each start of a process has a name of its own. A decision that
+second. Files are never shared: each start of a process has a name of its own. Whoever erases from
+one writes it anew under its name; this process then goes on with the new one. A decision that
 cannot be written is dropped and counted; no call waits for the disk or fails because of it.
 
 Failure mode: what was decided in the last fifth of a second is gone after `kill -9`, and the last
@@ -9,11 +10,12 @@ line may be torn; a power cut takes what the system had not yet written. `featur
 what there is.
 """
 
+import fcntl
 import logging
 import os
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +23,8 @@ from typing import Any, Final
 
 import orjson
 
+from features.errors import StoreUnavailableError
+from features.events.lines import is_of_name
 from features.events.schema import DAY_US, SECOND_US
 from serving.flusher import Flusher
 
@@ -42,17 +46,23 @@ class DecisionLog:
     Args:
         folder: Where the files are.
         lost: Told how many were lost and why.
+        suppressed: Tells which recipients were erased: nothing is written of them.
         room: How many may wait.
     """
 
     def __init__(
-        self, folder: Path, *, lost: Callable[[Lost, int], None], room: int = ROOM
+        self,
+        folder: Path,
+        *,
+        lost: Callable[[Lost, int], None],
+        suppressed: Callable[[set[str]], set[str]] = lambda _: set(),
+        room: int = ROOM,
     ) -> None:
         self.folder = folder
         self._lost = lost
         self._room = room
         self._waiting: deque[Record] = deque()
-        self._files = _Files(folder)
+        self._files = _Files(folder, suppressed)
         self._flusher = Flusher(self._flush, name="opportune-decisions")
         self._is_troubled = False
 
@@ -73,15 +83,15 @@ class DecisionLog:
         self._files.close()
 
     def _flush(self) -> None:
-        by_day: dict[int, list[bytes]] = {}
+        by_day: dict[int, list[Record]] = {}
         for _ in range(len(self._waiting)):
             record = self._waiting.popleft()
-            by_day.setdefault(record["at"] // DAY_US, []).append(orjson.dumps(record))
-        for day, lines in by_day.items():
+            by_day.setdefault(record["at"] // DAY_US, []).append(record)
+        for day, records in by_day.items():
             try:
-                self._files.append(day, b"\n".join(lines) + b"\n")
-            except OSError as error:
-                self._lost(Lost.NOT_WRITTEN, len(lines))
+                self._files.append(day, records)
+            except (OSError, StoreUnavailableError) as error:
+                self._lost(Lost.NOT_WRITTEN, len(records))
                 self._tell(f"{self.folder}: {error}; decisions are lost until it can be written")
             else:
                 self._tell("")
@@ -98,22 +108,35 @@ class DecisionLog:
 class _Files:
     """One file at a time to append to; whole lines or nothing."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, suppressed: Callable[[set[str]], set[str]]) -> None:
         self._folder = folder
+        self._suppressed = suppressed
         self._process = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._number = 0  # of the file, where one had to be given up
         self._day = -1
         self._path = folder
         self._file: int | None = None
 
-    def append(self, day: int, lines: bytes) -> None:
+    def append(self, day: int, records: Sequence[Record]) -> None:
         """Write lines at the end of a day's file.
 
+        Who was erased is asked while the file is held: whoever erases lays the tombstone first and
+        goes through the files then, so that no line of theirs is left either way.
+
         Raises:
-            OSError: They could not be written; nothing of them is left behind.
+            OSError, StoreUnavailableError: They could not be written; nothing is left behind.
         """
-        file = self._opened(day)
-        size = os.fstat(file).st_size
+        file = self._locked(day)
+        try:
+            gone = self._suppressed({record.get("recipient_key", "") for record in records})
+            kept = [r for r in records if r.get("recipient_key", "") not in gone]
+            lines = b"".join(orjson.dumps(record) + b"\n" for record in kept)
+            self._write(file, os.fstat(file).st_size, lines)
+        finally:
+            if self._file == file:
+                fcntl.flock(file, fcntl.LOCK_UN)
+
+    def _write(self, file: int, size: int, lines: bytes) -> None:
         written = 0
         try:
             while written < len(lines):  # the second part of what does not fit fails and says why
@@ -128,8 +151,17 @@ class _Files:
             os.close(self._file)
             self._file = None
 
+    def _locked(self, day: int) -> int:
+        """The file of this name, held so that nobody writes it anew meanwhile."""
+        while True:
+            file = self._opened(day)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if is_of_name(file, self._path):
+                return file
+            self.close()
+
     def _opened(self, day: int) -> int:
-        if self._file is not None and day == self._day and self._path.exists():
+        if self._file is not None and day == self._day:
             return self._file
         self.close()
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -35,6 +35,13 @@ class TooManyKeysError(ServingError):
         )
 
 
+class NotARecipientError(ServingError):
+    """What is to be erased or exported is no recipient key; it is not repeated."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+
+
 class TracingMissingError(ServingError):
     """Traces are asked for, and what makes them is not installed."""
 

@@ -14,6 +14,7 @@ class FallbackReason(StrEnum):
     NO_MODEL = "no_model"  # no champion is loaded: the spec's prior
     SWITCHED_OFF = "switched_off"  # a person has switched the model off: the spec's prior
     BAD_SCORE = "bad_score"  # the model gave no finite number: the spec's prior
+    NO_CONSENT = "no_consent"  # the person must not be profiled: the answer for anybody
     RATE_LIMITED = "rate_limited"  # the caller's key is over its limit: the spec's prior
     OVERLOADED = "overloaded"  # more calls than can be scored in time: the spec's prior
     DEADLINE = "deadline"  # the caller's time was over before we knew: the spec's prior

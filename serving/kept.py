@@ -12,7 +12,7 @@ is gone. Where the store cannot be read the answer is made anew.
 import logging
 import struct
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -149,6 +149,16 @@ class Keeper:
                 self._lost(Lost.QUEUE_FULL, 1)
             if len(self._at_hand) > AT_HAND:
                 self._at_hand.popitem(last=False)
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Keep nothing more of these decisions in this process."""
+        gone = set(ids)
+        for one in gone:
+            self._at_hand.pop(one, None)
+        for _ in range(len(self._waiting)):
+            waiting = self._waiting.popleft()
+            if waiting[0] not in gone:
+                self._waiting.append(waiting)
 
     def start(self) -> None:
         """Begin to write in the background."""

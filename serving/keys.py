@@ -173,6 +173,11 @@ class KeyFile:
         fsync_directory(self.path.parent)
 
 
+def id_of(key: str) -> str:
+    """The eight characters that name a key, of the whole key."""
+    return key.split("_")[1]
+
+
 def digest_of(key: bytes) -> str:
     """SHA-256 of a whole key, in hex."""
     return sha256(key).hexdigest()

@@ -67,6 +67,26 @@ class DataSettings(BaseSettings):
         """Where the API keys lie, hashed."""
         return self.data_dir / "keys.json"
 
+    @property
+    def audit_dir(self) -> Path:
+        """Where it is written down who did what."""
+        return self.data_dir / "audit"
+
+    @property
+    def erasures_dir(self) -> Path:
+        """The proofs of what was erased."""
+        return self.data_dir / "erasures"
+
+    @property
+    def rejects_dir(self) -> Path:
+        """Where imports put the rows that were not accepted, unless told otherwise."""
+        return self.data_dir / "rejects"
+
+    @property
+    def feast_dir(self) -> Path:
+        """Where Feast's registry and the Parquet files behind its views lie."""
+        return self.data_dir / "feast"
+
     @field_validator("online_store")
     @classmethod
     def _is_redis(cls, value: SecretStr) -> SecretStr:

@@ -5,7 +5,7 @@ one that the signature does not cover) is kept in quarantine, so that nothing is
 """
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any, Final
@@ -25,9 +25,10 @@ from features.events.esp.mailgun import signature_of
 from features.events.esp.ses import confirmation_of
 from features.events.esp.tokens import Tokens
 from features.events.intake import Intake
-from features.events.log import EventLog
-from features.events.quarantine import Kept, Quarantine, without_addresses
+from features.events.log import KEPT_OUT, EventLog
+from features.events.quarantine import HASHED, Kept, Quarantine, without_addresses
 from features.events.schema import Event, parse_event
+from features.events.suppressed import Suppressed
 
 FETCH_TIMEOUT_S: Final = 3.0
 _MAX_CERTIFICATES: Final = 64
@@ -40,6 +41,7 @@ class Taken:
     accepted: int
     duplicate: int
     quarantined: int
+    erased: int = 0  # of recipients who were erased: stored nowhere
 
 
 class Webhooks:
@@ -48,6 +50,7 @@ class Webhooks:
     Args:
         key_secret: Makes recipient keys of addresses; without one no webhook is taken.
         fetch: Gets an address at Amazon that was checked before, for SNS.
+        witness: As `Intake` takes it.
     """
 
     def __init__(
@@ -58,8 +61,10 @@ class Webhooks:
         *,
         key_secret: str,
         fetch: "Fetch | None" = None,
+        witness: Callable[[Sequence[Event]], None] = lambda _: None,
     ) -> None:
-        self._intake = Intake(log)
+        self._intake = Intake(log, witness=witness)
+        self._suppressed = Suppressed(log.root)
         self._quarantine = quarantine
         self._credentials = credentials
         self._key_secret = key_secret
@@ -95,10 +100,19 @@ class Webhooks:
                 events.append(event)
             else:
                 kept.append(event)
+        outside = self._of_erased(kept)
+        kept = [item for item in kept if item.item not in outside]
         self._quarantine.add(kept)
         offsets = self._intake.take(events)
-        accepted = sum(offset is not None for offset in offsets)
-        return Taken(accepted, len(offsets) - accepted, len(kept))
+        duplicate, erased = offsets.count(None), offsets.count(KEPT_OUT)
+        accepted = len(offsets) - duplicate - erased
+        return Taken(accepted, duplicate, len(kept), erased + len(outside))
+
+    def _of_erased(self, kept: Sequence[Kept]) -> set[str]:
+        """The items that name somebody who was erased: they are kept nowhere."""
+        named = {one.item: set(HASHED.findall(one.item)) for one in kept}
+        gone = self._suppressed.among({key for keys in named.values() for key in keys})
+        return {item for item, keys in named.items() if keys & gone}
 
     def _event(self, told: Told, provider: str, received_at: int) -> Event | Kept:
         if told.kind is None:

@@ -112,7 +112,7 @@ class SmallWorld:
     def copy(self, to: Path) -> "SmallWorld":
         """The same world in a directory of one's own (MLflow's artifacts stay where they are)."""
         # Nobody writes to the world but decisions; reading it makes and removes files.
-        passing = shutil.ignore_patterns("*-wal", "*-shm", "decisions", "kept.sqlite")
+        passing = shutil.ignore_patterns("*-wal", "*-shm", "decisions", "kept.sqlite", "audit")
         shutil.copytree(self.data_dir, to, ignore=passing)
         return replace(self, data_dir=to)
 

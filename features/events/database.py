@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from features.errors import StoreUnavailableError
+from features.events import tombstones
 from features.events.durable import exclusive, fsync_directory, make_directory
 from features.events.schema import ACTORS, TYPES, Event, EventType
 from features.turns import begin
@@ -86,7 +87,8 @@ def create(root: Path) -> sqlite3.Connection:
                 if _version(root, connection) == 0:
                     _create_schema(connection)
                     fsync_directory(root)
-                connection.execute(_RELABELS)
+                for statement in (_RELABELS, *tombstones.CREATE):
+                    connection.execute(statement)
             except BaseException:
                 connection.close()
                 raise

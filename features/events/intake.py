@@ -51,24 +51,35 @@ Decide = Callable[[Event, Standing], Event | None]
 
 
 class Intake:
-    """Takes events into one log."""
+    """Takes events into one log.
 
-    def __init__(self, log: EventLog) -> None:
+    Args:
+        witness: Told of the new events of each batch, in the transaction that stores them.
+    """
+
+    def __init__(
+        self, log: EventLog, *, witness: Callable[[Sequence[Event]], None] = lambda _: None
+    ) -> None:
         self._log = log
+        self._witness = witness
 
     def take(self, events: Sequence[Event]) -> list[int | None]:
         """Label a batch and store it with the corrections it causes; durable on return.
 
         Returns:
-            Per event of the batch its offset, or None for a duplicate.
+            Per event of the batch its offset, None for a duplicate, `KEPT_OUT` for one of an
+            erased recipient.
 
         Raises:
             StoreUnavailableError: Nothing of the batch is stored.
         """
         windows = [window for event in events for window in _windows(event)]
-        if not windows:
-            return self._log.append(events)
-        return self._log.append_knowing(events, windows, labelled)
+
+        def decided(fresh: Sequence[Event], known: Sequence[Event]) -> list[Event]:
+            self._witness(fresh)
+            return labelled(fresh, known) if windows else list(fresh)
+
+        return self._log.append_knowing(events, windows, decided)
 
     def revise(self, targets: Sequence[Event], decide: Decide) -> list[Revision]:
         """Correct labels of stored opens and clicks; `decide` sees the label that holds by now.

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from features.errors import StoreUnavailableError
-from features.events import database
+from features.events import database, tombstones
 from features.events.database import (
     INSERT,
     SELECT,
@@ -23,6 +23,7 @@ from features.events.database import (
     row_of,
     transaction,
 )
+from features.events.digests import Digests
 from features.events.schema import Event
 from features.sqlite_rows import insert_rows
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 Decide = Callable[[list[Event], list[Event]], Sequence[Event]]
+KEPT_OUT: Final = 0  # in place of an offset: the recipient was erased, nothing is stored
 TAIL: Final = 5_000  # events kept in memory: what several callers append before it is folded
 
 
@@ -47,6 +49,8 @@ class EventLog:
         self._writing = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
+        self._digests = Digests(root)
+        self._n_erasures = 0  # known when `_tail` was begun
         self._tail: list[tuple[int, Event]] = []  # the last events, where all came through here
 
     def append(self, events: Sequence[Event]) -> list[int | None]:
@@ -54,7 +58,7 @@ class EventLog:
 
         Returns:
             Per event its offset, or None for a duplicate: its `event_id` is in the log
-            already or stands earlier in the batch.
+            already or stands earlier in the batch. `KEPT_OUT` for one of an erased recipient.
 
         Raises:
             StoreUnavailableError: Disk full, not writable, or locked for over ten seconds;
@@ -72,7 +76,7 @@ class EventLog:
                 windows; returns those new ones, changed at will but for their ids, and more.
 
         Returns:
-            Per event of the batch its offset, or None for a duplicate, as `append` does.
+            Per event of the batch its offset, None or `KEPT_OUT`, as `append` does.
 
         Raises:
             StoreUnavailableError: As `append`; nothing of the batch is stored.
@@ -87,9 +91,11 @@ class EventLog:
             connection = self._writer
             with transaction(connection, is_writer=True):
                 seen = database.known_ids(connection, [event.event_id for event in events])
+                outside = tombstones.kept_out(connection, events, self._digests)
+                n_erasures = tombstones.newest(connection)
                 fresh: dict[str, Event] = {}
-                for event in events:
-                    if event.event_id not in seen:
+                for place, event in enumerate(events):
+                    if event.event_id not in seen and place not in outside:
                         fresh.setdefault(event.event_id, event)
                 known = database.around(connection, windows) if windows else []
                 decided = decide(list(fresh.values()), known)
@@ -99,8 +105,13 @@ class EventLog:
                 # One transaction's offsets are consecutive: AUTOINCREMENT, and nobody in between.
                 numbers = range(last + 1 - len(rows), last + 1)
                 offsets = {row[0]: number for row, number in zip(rows, numbers, strict=True)}
+            if n_erasures != self._n_erasures:
+                self._tail, self._n_erasures = [], n_erasures
             self._remember(list(zip(offsets.values(), decided, strict=True)))
-        return [offsets.pop(event.event_id, None) for event in events]
+        return [
+            KEPT_OUT if place in outside else offsets.pop(event.event_id, None)
+            for place, event in enumerate(events)
+        ]
 
     def around(self, windows: Sequence[Window]) -> list[Event]:
         """What is known near some moments of some recipients, in order of offset.
@@ -113,13 +124,10 @@ class EventLog:
 
     def read(self, *, after: int = 0, limit: int = 10_000) -> list[tuple[int, Event]]:
         """Events with an offset above `after`, in order of offset, at most `limit`."""
-        tail, found = self._tail, []  # what was just appended here need not be read back
-        if tail and tail[0][0] <= after + 1 <= tail[-1][0]:
-            begin = after + 1 - tail[0][0]
-            found = tail[begin : begin + limit]
         query = f'{SELECT} WHERE "offset" > ? ORDER BY "offset" LIMIT ?'
-        asked = after + len(found), limit - len(found)
         with self._reading() as connection:
+            found = self._at_hand(connection, after, limit)
+            asked = after + len(found), limit - len(found)
             rows = connection.execute(query, asked).fetchall() if connection else []
         return [*found, *((row[0], event_of(row[1:])) for row in rows)]
 
@@ -198,6 +206,19 @@ class EventLog:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _at_hand(
+        self, connection: sqlite3.Connection | None, after: int, limit: int
+    ) -> list[tuple[int, Event]]:
+        """What was just appended here need not be read back, unless somebody was erased since."""
+        tail = self._tail
+        if connection is None or not (tail and tail[0][0] <= after + 1 <= tail[-1][0]):
+            return []
+        if tombstones.newest(connection) != self._n_erasures:
+            self._tail = []
+            return []
+        begin = after + 1 - tail[0][0]
+        return tail[begin : begin + limit]
 
     def _remember(self, added: list[tuple[int, Event]]) -> None:
         """Keep the last events at hand; when others have appended in between, only the new ones."""

@@ -31,6 +31,8 @@ SCOPES: Final[dict[str, Scope | None]] = {
     "POST /v1/events": Scope.EVENTS,
     "POST /v1/webhooks/{provider}": None,  # proven by the provider's signature
     "GET /v1/recipients/{recipient_key}": Scope.INSPECT,
+    "GET /v1/recipients/{recipient_key}/export": Scope.PRIVACY,
+    "DELETE /v1/recipients/{recipient_key}": Scope.PRIVACY,
     "GET /v1/models": Scope.INSPECT,
     "GET /healthz": None,
     "GET /readyz": None,
@@ -46,6 +48,7 @@ LINKED: Final = frozenset({"GET /v1/render/{recipient_key}"})  # a signature is 
 BEARER: Final = 'Bearer realm="opportune"'
 BASIC: Final = 'Basic realm="Opportune"'
 _RATE_LIMITED: Final = "opportune.rate_limited"
+_KEY: Final = "opportune.key"
 _SCHEMES: Final = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -104,6 +107,7 @@ class Access:
         if needed not in key.scopes:
             detail = f"this needs a key with the scope {needed}"
             raise ProblemError(HTTPStatus.FORBIDDEN, detail)
+        request.scope[_KEY] = key.id
         if key.per_minute:
             self._limit(request, key, needed)
 
@@ -165,6 +169,11 @@ def route_class(access: Access) -> type[APIRoute]:
 def is_rate_limited(request: Request) -> bool:
     """Whether a scoring call is to be answered without looking."""
     return _RATE_LIMITED in request.scope
+
+
+def actor_of(request: Request) -> str:
+    """Who calls, as the audit log names them: by the id of the key."""
+    return f"key:{request.scope[_KEY]}" if _KEY in request.scope else "service"
 
 
 def wants_status(request: Request) -> bool:

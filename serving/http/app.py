@@ -14,11 +14,14 @@ from features.errors import StateUnreadableError, StoreUnavailableError
 from features.events.esp.adapter import Credentials
 from features.events.log import EventLog
 from features.events.quarantine import Quarantine
+from features.events.suppressed import Suppressed
 from features.online import open_reader, open_store
 from features.stream import Stream
+from features.witness import Witness, witness
 from models.registry import ModelFolder
 from serving.chooser import Chooser
 from serving.clock import Clock, system_clock
+from serving.configured import note_configuration
 from serving.decider import Decider
 from serving.decision_log import DecisionLog
 from serving.errors import TracingMissingError
@@ -34,6 +37,7 @@ from serving.http.limits import Limits
 from serving.http.metrics import Metrics
 from serving.http.pages import Pages, is_page, pages_router
 from serving.http.patience import Patience
+from serving.http.privacy import privacy_router
 from serving.http.problems import ProblemError, response_of
 from serving.http.rehearsal import Rehearsal, open_stores, walk
 from serving.http.render import render_router
@@ -74,6 +78,7 @@ def create_app(
     tracing = tracing_of(settings)
     drain = Drain(settings.drain_s)
     decider = Decider(states, loader)
+    told_of = witness(settings.audit_dir, settings.events_dir, actor="service")
     share, salt = settings.shadow_share, settings.holdout_salt
     shadow = Shadow(decider, loader, metrics, share=share, salt=salt)
     parts = Parts(
@@ -90,16 +95,15 @@ def create_app(
         decisions=decisions,
         drain=drain,
         shadow=shadow,
+        witness=told_of,
     )
 
     beside = [one for one in (decisions, keeper, shadow, tracing) if one is not None]
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        try:
-            folding.catch_up()
-        except (StoreUnavailableError, StateUnreadableError) as error:
-            LOG.warning("%s; answering with what is online", error)
+        _catch_up(folding)
+        note_configuration(settings, at=clock())
         loader.start(every_s=settings.poll_s)
         open_stores(parts.decider, parts.chooser, now=clock())
         await run_in_threadpool(open_stores, parts.decider, parts.chooser, now=clock())
@@ -137,16 +141,24 @@ def create_app(
         link_secret=settings.render_secret.get_secret_value() if settings.render_secret else "",
     )
     guarded = route_class(access)
-    for router in (router_of, batch_router, render_router, inspect_router):
+    for router in (router_of, batch_router, render_router):
         app.include_router(router(parts, guarded))
-    pages = Pages()
-    app.include_router(pages_router(parts, pages, guarded))
-    webhooks = _webhooks(settings, log)
+    app.include_router(privacy_router(parts, settings, store, keeper, guarded))
+    app.include_router(inspect_router(parts, settings.erasures_dir, guarded))
+    app.include_router(pages_router(parts, pages := Pages(), guarded))
+    webhooks = _webhooks(settings, log, told_of)
     app.include_router(webhook_router(webhooks, folding, metrics, clock, guarded, parts.intakes))
     _answer_mistakes(app, pages)
     _describe(app, access)
     _wrap(app, parts, tracing, settings)
     return app
+
+
+def _catch_up(folding: Folding) -> None:
+    try:
+        folding.catch_up()
+    except (StoreUnavailableError, StateUnreadableError) as error:
+        LOG.warning("%s; answering with what is online", error)
 
 
 def _wrap(app: FastAPI, parts: Parts, tracing: "Tracing | None", settings: ServingSettings) -> None:
@@ -179,7 +191,10 @@ def _writers(
 ) -> tuple[DecisionLog | None, Keeper | None]:
     decisions = keeper = None
     if settings.decision_log:
-        decisions = DecisionLog(settings.decisions_dir, lost=metrics.count_lost)
+        suppressed = Suppressed(settings.events_dir)
+        decisions = DecisionLog(
+            settings.decisions_dir, lost=metrics.count_lost, suppressed=suppressed.among
+        )
     if settings.sticky_days:
         keeper = Keeper(
             settings.kept_address, days=settings.sticky_days, lost=metrics.count_kept_lost
@@ -210,7 +225,7 @@ def _both(metrics: Metrics, tracing: "Tracing") -> Callable[[Laps], None]:
     return timed
 
 
-def _webhooks(settings: ServingSettings, log: EventLog) -> Webhooks:
+def _webhooks(settings: ServingSettings, log: EventLog, told_of: Witness) -> Webhooks:
     """Credentials by provider; SES is proven by its topics and Amazon's certificates."""
     certificates = Certificates()
     named = {
@@ -223,7 +238,8 @@ def _webhooks(settings: ServingSettings, log: EventLog) -> Webhooks:
     if settings.sns_topics:
         named["ses"] = Credentials(topics=frozenset(settings.sns_topics), certificate=certificates)
     secret = settings.key_secret.get_secret_value() if settings.key_secret else ""
-    return Webhooks(log, Quarantine(settings.events_dir), named, key_secret=secret)
+    quarantine = Quarantine(settings.events_dir)
+    return Webhooks(log, quarantine, named, key_secret=secret, witness=told_of)
 
 
 def _answer_mistakes(app: FastAPI, pages: Pages) -> None:

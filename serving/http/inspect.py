@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict
+from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter, Response
@@ -24,12 +25,17 @@ from serving.http.inspect_schemas import (
 from serving.http.looks import Look, look_at, utc
 from serving.http.routes import Parts
 from serving.http.schemas import EffectOut, FallbackOut, ModelsOut, Problem
+from serving.proofs import proofs, watermark
 
 _UNITS: Final = {feature.name: feature.describe()[1] for feature in VIEW.features}
 
 
-def inspect_router(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
-    """The routes over one set of parts."""
+def inspect_router(parts: Parts, erasures_dir: Path, guarded: type[APIRoute]) -> APIRouter:
+    """The routes over one set of parts.
+
+    Args:
+        erasures_dir: Where the proofs of erasures are.
+    """
     router = APIRouter(
         route_class=guarded,
         responses={code: {"model": Problem} for code in (401, 403, 429, 503)},
@@ -48,7 +54,7 @@ def inspect_router(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
     @router.get("/v1/models", response_model=ModelsAnswer)
     async def models() -> Response:
         """Of every model the version that serves, and what it was made of."""
-        answer = await parts.looks.run(_models, parts)
+        answer = await parts.looks.run(_models, parts, erasures_dir)
         return Response(answer.model_dump_json(), media_type="application/json")
 
     return router
@@ -99,8 +105,8 @@ def _event(event: Event) -> EventOut:
     )
 
 
-def _models(parts: Parts) -> ModelsAnswer:
-    champions = parts.loader.current
+def _models(parts: Parts, erasures_dir: Path) -> ModelsAnswer:
+    champions, known = parts.loader.current, proofs(erasures_dir)
     found = []
     for spec in SPECS:
         loaded = champions.by_name.get(spec.name)
@@ -116,6 +122,7 @@ def _models(parts: Parts) -> ModelsAnswer:
                 label=manifest.label if manifest else "",
                 fingerprint=manifest.fingerprint if manifest else "",
                 basis=manifest.basis if manifest else "prior",
+                **asdict(watermark(manifest.as_of if manifest else "", known)),
                 shadow=ShadowOut(version=shadow, **asdict(told)),
             )
         )

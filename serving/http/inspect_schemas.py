@@ -78,7 +78,19 @@ class ModelOut(Strict):
     label: str
     fingerprint: str = Field(description="Of the rows it was trained on.")
     basis: str = Field(description="What its numbers were learnt from.")
+    n_erased: int = Field(description="Recipients it was trained on who were erased since.")
+    retrain_by: str = Field(description="The day by which it is to be trained anew; empty: none.")
     shadow: ShadowOut
+
+
+class ErasureAnswer(Strict):
+    """What was removed, and the id of the proof in `erasures/`."""
+
+    id: str
+    erased_at: int = Field(description="Microseconds since 1970; what happened before stays out.")
+    n_recipients: int
+    stores: dict[str, int] = Field(description="How much was removed from each.")
+    is_verified: bool = Field(description="Every store was looked at again: nothing was found.")
 
 
 class ModelsAnswer(Strict):

@@ -38,6 +38,7 @@ FALLBACK: Final = {
     Why.NO_MODEL: "no champion is loaded: the prior",
     Why.SWITCHED_OFF: "a person has switched a model off: the prior",
     Why.BAD_SCORE: "a model gave no finite number: the prior",
+    Why.NO_CONSENT: "consent to profiling is withdrawn: what is said of anybody",
     Why.RATE_LIMITED: "the caller was over its limit: the prior",
     Why.OVERLOADED: "there were more calls than could be scored in time: the prior",
     Why.DEADLINE: "the time was over: the prior",

@@ -122,6 +122,8 @@ class _Stage:
                 event = parse_event(raw, received_at=now)
             except EventRejectedError:  # a correction, which needs more, and says nothing new
                 continue
+            if kind is EventType.CONSENT_WITHDRAWN:  # nothing would be read of them
+                continue
             person.apply(event, layout=RECIPIENT_LAYOUT, affinity=AFFINITIES[RECIPIENT.entity])
             item.apply(event, layout=CONTENT_LAYOUT, affinity=AFFINITIES[CONTENT.entity])
         content = pack(item, CONTENT_LAYOUT)

@@ -16,10 +16,16 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from features.errors import EventRejectedError, StateUnreadableError, StoreUnavailableError
+from features.errors import (
+    EventRejectedError,
+    RejectReason,
+    StateUnreadableError,
+    StoreUnavailableError,
+)
 from features.events.intake import Intake
-from features.events.log import EventLog
+from features.events.log import KEPT_OUT, EventLog
 from features.events.schema import Event, parse_event
+from features.witness import Witness
 from serving.asks import Ask
 from serving.chooser import Chooser
 from serving.clock import Clock
@@ -55,6 +61,12 @@ from serving.stages import Laps, Stage
 from serving.throttle import Throttle
 
 LOG: Final = logging.getLogger("opportune.http")
+_ERASED: Final = EventRejectedError(
+    RejectReason.ERASED_RECIPIENT,
+    "recipient_key",
+    "(not shown)",
+    "nothing is stored of them until they sign up anew; do not send it again",
+)
 _NAME: Final = re.compile(r"[a-z_]+(\.[a-z_]+)?", re.ASCII)  # a caller may put anything into a name
 
 
@@ -75,6 +87,7 @@ class Parts:
     decisions: DecisionLog | None
     drain: Drain
     shadow: Shadow
+    witness: Witness
     batches: Room = field(default_factory=lambda: Room(BATCHES))
     intakes: Room = field(default_factory=lambda: Room(INTAKES))
     looks: Room = field(default_factory=lambda: Room(LOOKS))
@@ -187,15 +200,17 @@ def _answer(
 def _add_events(parts: Parts, items: list[Any]) -> EventsAnswer:
     now = parts.clock()
     events: list[Event] = []
+    places: list[int] = []
     rejected: list[EventRefused] = []
     for index, item in enumerate(items):
         try:
             events.append(parse_event(_object(item), received_at=now))
+            places.append(index)
         except EventRejectedError as error:
             rejected.append(_refused(index, item, error))
             parts.metrics.count_event(error.reason.value)
     try:
-        offsets = Intake(parts.log).take(events)
+        offsets = Intake(parts.log, witness=parts.witness).take(events)
         parts.folding.catch_up()
     except (StoreUnavailableError, StateUnreadableError) as error:
         LOG.error("events were not folded in: %s", error)  # noqa: TRY400  the reason is in it
@@ -204,10 +219,15 @@ def _add_events(parts: Parts, items: list[Any]) -> EventsAnswer:
             "events cannot be stored now; send the same call again",
             headers={"retry-after": RETRY_AFTER_S},
         ) from error
-    accepted = sum(offset is not None for offset in offsets)
+    outside = [place for place, at in zip(places, offsets, strict=True) if at == KEPT_OUT]
+    rejected += [_refused(place, items[place], _ERASED) for place in outside]
+    duplicate = offsets.count(None)
+    accepted = len(offsets) - duplicate - len(outside)
     parts.metrics.count_event("accepted", accepted)
-    parts.metrics.count_event("duplicate", len(offsets) - accepted)
-    return EventsAnswer(accepted=accepted, duplicate=len(offsets) - accepted, rejected=rejected)
+    parts.metrics.count_event("duplicate", duplicate)
+    parts.metrics.count_event(_ERASED.reason.value, len(outside))
+    rejected.sort(key=lambda one: one.index)
+    return EventsAnswer(accepted=accepted, duplicate=duplicate, rejected=rejected)
 
 
 def _object(item: Any) -> dict[str, Any]:

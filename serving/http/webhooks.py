@@ -6,7 +6,7 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
-from features.errors import StoreUnavailableError
+from features.errors import RejectReason, StoreUnavailableError
 from features.events.esp.adapter import Delivery, WebhookRefusedError
 from serving.clock import Clock
 from serving.folding import Folding
@@ -53,6 +53,7 @@ def webhook_router(
         metrics.count_event("accepted", taken.accepted)
         metrics.count_event("duplicate", taken.duplicate)
         metrics.count_event("quarantined", taken.quarantined)
+        metrics.count_event(RejectReason.ERASED_RECIPIENT.value, taken.erased)
         return WebhookAnswer(
             accepted=taken.accepted, duplicate=taken.duplicate, quarantined=taken.quarantined
         )

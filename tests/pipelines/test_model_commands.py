@@ -9,12 +9,14 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from features.audit import AuditLog
 from features.events.log import EventLog
 from features.events.schema import DAY_US, Event, EventType
 from models.bundle import GRAPH, sha256_of
 from models.mlflow_registry import MlflowRegistry
 from models.registry import ModelFolder
 from pipelines.cli import app
+from pipelines.settings import Settings
 
 COMMANDS = (
     "ingest", "materialize", "retrain", "promote", "rollback", "models", "serve", "ui",
@@ -199,6 +201,9 @@ def test_promote_and_rollback_move_alias_pointer_and_bundle_together(shell):
     assert shell("rollback", "churn").exit_code == 0  # and back again
     assert shell.folder.champion("churn").version == "2"
     assert shell("promote", "churn").exit_code == 0  # the candidate is the champion already
+    told = [line["action"] for line in AuditLog(Settings().audit_dir).lines()]
+    assert AuditLog(Settings().audit_dir).verify().line == 0
+    assert told == ["promoted", "rolled_back", "rolled_back", "promoted"]
     assert shell.folder.champion("churn").version == "2"
     aliases = {v.version: v.aliases for v in shell.registry.versions("churn")}
     assert aliases["1"] == ("previous",)
@@ -226,7 +231,7 @@ def test_the_table_of_models_names_versions_verdicts_and_what_serves(shell):
         [cell.strip() for cell in re.split("[│┃]", line)[1:-1]]
         for line in outcome.stdout.splitlines()
     ]
-    rows = [row for row in rows if len(row) == 6 and row[1].isdigit()]
+    rows = [row for row in rows if len(row) == 7 and row[1].isdigit()]
     assert [(row[0], row[1], row[3]) for row in rows] == [
         ("send_time", "2", ""), ("send_time", "1", "yes"), ("churn", "2", ""),
         ("churn", "1", "yes"), ("content_preference", "1", "yes"),

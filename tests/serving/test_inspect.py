@@ -116,7 +116,7 @@ def test_the_models_are_told_as_their_manifests_say(small_world, world):
         manifest = orjson.loads((folder / "manifest.json").read_bytes())
         assert one == {
             "name": spec.name, "version": served[spec.name], "previous": "none",
-            "shadow": one["shadow"],
+            "shadow": one["shadow"], "n_erased": 0, "retrain_by": "",
             **{k: manifest[k] for k in ("spec_digest", "as_of", "label", "fingerprint", "basis")},
         }  # fmt: skip
 
