@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.assemble import matrix, rhythm
-from features.candidates import Candidate, affinities, affinity_of, cohort_matrix
+from features.candidates import Candidate, affinities, cohort_matrix
+from features.definitions.affinity import AFFINITY, Affinity
 from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
 from features.definitions.cohort import FEATURES as COHORT_FEATURES
 from features.definitions.cohort import TASTES
@@ -80,29 +81,29 @@ def content_now(columns: Columns) -> dict[str, list[Any]]:
 
 def affinity_now(columns: Columns) -> dict[str, list[Any]]:
     """What the recipient's interests say of the item, whose `topics` the caller gives."""
-    moments = _moments(columns)
-    states, is_known = _states(columns[RECIPIENT_STATE], moments, _RECIPIENT)
-    items, topics = columns["content_id"], columns[TOPICS]
+    rows = _of_pairs(columns, RECIPIENT_STATE, _RECIPIENT, AFFINITY)
     names = [name for name, _ in AFFINITY_FEATURES]
-    rows = np.full((len(states), len(names)), np.nan, np.float32)
-    for place in np.flatnonzero(is_known).tolist():
-        candidate = Candidate(str(items[place]), tuple(topics[place] or ()))
-        rows[place] = affinity_of(states[place], [candidate], moments[place])[0]
     return _named("affinity_now", dict(zip(names, map(list, rows.T), strict=True)))
 
 
 def cohort_now(columns: Columns) -> dict[str, list[Any]]:
     """What the interests of a cohort say of the item; models read it of who has none."""
-    moments = _moments(columns)
-    states, is_known = _states(columns[COHORT_STATE], moments, _COHORT)
-    items, topics = columns["content_id"], columns[TOPICS]
+    rows = cohort_matrix(_of_pairs(columns, COHORT_STATE, _COHORT, TASTES))
     names = [name for name, _ in COHORT_FEATURES]
-    rows = np.full((len(states), len(names)), np.nan, np.float32)
+    return _named("cohort_now", dict(zip(names, map(list, rows.T), strict=True)))
+
+
+def _of_pairs(columns: Columns, field: str, layout: Layout, affinity: Affinity) -> Rows:
+    """The affinity features of a key's state and an item, row by row."""
+    moments = _moments(columns)
+    states, is_known = _states(columns[field], moments, layout)
+    items, topics = columns["content_id"], columns[TOPICS]
+    rows = np.full((len(states), len(AFFINITY_FEATURES)), np.nan, np.float32)
     for place in np.flatnonzero(is_known).tolist():
         candidate = Candidate(str(items[place]), tuple(topics[place] or ()))
-        told = affinities([states[place]], (candidate,), moments[place], affinity=TASTES)
-        rows[place] = cohort_matrix(told[0])[0]
-    return _named("cohort_now", dict(zip(names, map(list, rows.T), strict=True)))
+        (told,) = affinities([states[place]], (candidate,), moments[place], affinity=affinity)
+        rows[place] = told[0]
+    return rows
 
 
 def _moments(columns: Columns) -> list[int]:
