@@ -30,7 +30,7 @@ demo: setup ## run the product from end to end on simulated mail
 
 test: lint ## the gate: lint, then all tests
 	echo "pytest, $(WORKERS) at a time"
-	$(BIN)/python -m pytest --quiet -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest --quiet -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: setup ## style, format, types and who may import whom
 	echo "ruff check"

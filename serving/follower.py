@@ -1,4 +1,4 @@
-"""Follows MLflow's `champion` aliases over plain HTTP: two GETs, no MLflow client.
+"""Follows MLflow's aliases `champion` and `shadow` over plain HTTP: two GETs, no MLflow client.
 
 MLflow's own client retries for minutes when its server is away. Here a look takes two seconds
 at the most and changes nothing when it fails: what is on disk goes on serving.
@@ -11,7 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
-from urllib.error import URLError
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -23,10 +23,13 @@ from models.specs import SPECS
 LOG: Final = logging.getLogger("opportune.follower")
 TIMEOUT_S: Final = 2.0
 _ALIAS: Final = "/api/2.0/mlflow/registered-models/alias"
+_NOT_THERE: Final = {400, 404}
 
 
 class Follower:
-    """Brings the champions that an MLflow server names into the folder.
+    """Brings the champions and shadows that an MLflow server names into the folder.
+
+    A shadow that was begun here ends with its alias; one begun by hand stays.
 
     Args:
         verify: Raises what is wrong with a folder as a bundle of a name, before it is stored.
@@ -39,6 +42,7 @@ class Follower:
         self._folder = folder
         self._verify = verify
         self._refused: set[tuple[str, str]] = set()
+        self._shadows: dict[str, str] = {}  # those begun here
         self.is_reachable = True
 
     def __call__(self) -> None:
@@ -46,9 +50,8 @@ class Follower:
         for spec in SPECS:
             try:
                 self._follow(spec.name)
+                self._follow_shadow(spec.name)
             except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
-                if isinstance(error, URLError) and getattr(error, "code", 0) in {400, 404}:
-                    continue  # no such model or alias: what is on disk stays
                 if self.is_reachable:
                     LOG.warning("MLflow at %s: %s; champions on disk go on", self._url, error)
                 self.is_reachable = False
@@ -56,20 +59,48 @@ class Follower:
         self.is_reachable = True
 
     def _follow(self, name: str) -> None:
-        query = urlencode({"name": name, "alias": "champion"})
-        found = json.loads(self._get(f"{_ALIAS}?{query}"))["model_version"]
-        version, run_id = str(int(found["version"])), str(found["run_id"])  # it names a folder
+        named = self._named(name, "champion")
+        if named is None:
+            return  # what is on disk stays
         pointer = self._folder.champion(name)
-        if (pointer is not None and pointer.version == version) or (name, version) in self._refused:
-            return
+        is_new = pointer is None or pointer.version != named[0]
+        if is_new and self._is_here(name, *named):
+            self._folder.point(name, named[0])
+
+    def _follow_shadow(self, name: str) -> None:
+        named = self._named(name, "shadow")
+        begun = self._shadows.get(name, "")
+        if named is None:
+            if begun and self._folder.shadow(name) == begun:
+                self._folder.end_shadow(name)
+            self._shadows.pop(name, None)
+        elif named[0] != begun and self._is_here(name, *named):
+            self._folder.begin_shadow(name, named[0])
+            self._shadows[name] = named[0]
+
+    def _named(self, name: str, alias: str) -> tuple[str, str] | None:
+        """Version and run under an alias; None where there is no such model or alias."""
+        query = urlencode({"name": name, "alias": alias})
+        try:
+            found = json.loads(self._get(f"{_ALIAS}?{query}"))["model_version"]
+        except HTTPError as error:
+            if error.code in _NOT_THERE:
+                return None
+            raise
+        return str(int(found["version"])), str(found["run_id"])  # it names a folder
+
+    def _is_here(self, name: str, version: str, run_id: str) -> bool:
+        """Whether a version is in the folder, after a download if need be."""
+        if (name, version) in self._refused:
+            return False
         if not self._folder.has(name, version):
             try:
                 self._download(name, version, run_id)
             except ModelError as error:
                 self._refused.add((name, version))
                 LOG.error("%s %s is not taken: %s", name, version, error)  # noqa: TRY400
-                return
-        self._folder.point(name, version)
+                return False
+        return True
 
     def _download(self, name: str, version: str, run_id: str) -> None:
         with TemporaryDirectory() as scratch:

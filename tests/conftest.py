@@ -20,7 +20,10 @@ settings.load_profile("ci")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes minutes begins first, so that no worker is left alone with it at the end."""
+    """What takes minutes begins first, so that no worker is left alone with it at the end.
+
+    Workers are given whole files, in this order: what a file's tests share is made once.
+    """
     items.sort(key=lambda item: item.path.name not in {"test_docs.py", "test_dockerfile.py"})
 
 
@@ -122,12 +125,16 @@ class SmallWorld:
         return [{"content_id": i, "topics": topics} for i, topics in list(self.items.items())[:6]]
 
 
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory that all workers of a run share."""
+    root = tmp_path_factory.getbasetemp()
+    return root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+
 @pytest.fixture(scope="session")
 def small_world(tmp_path_factory: pytest.TempPathFactory) -> SmallWorld:
     """Made once per run, whatever the number of workers: the first makes it, the others wait."""
-    root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
+    root = common(tmp_path_factory)
     data_dir, told = root / "small-world", root / "small-world.json"
     with (root / "small-world.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -172,11 +179,19 @@ def redis_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def serving_image(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The Dockerfile's target `serving` with its packages installed; see test_dockerfile."""
+    """The Dockerfile's target `serving` with its packages installed once; see test_dockerfile."""
     from tests.test_dockerfile import Replay  # noqa: PLC0415  only who asks pays for it
 
-    replay = Replay(tmp_path_factory.mktemp("serving"))
-    replay.replay("serving")
+    root = common(tmp_path_factory)
+    replay, told = Replay(root / "serving-image"), root / "serving-image.json"
+    with (root / "serving-image.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if told.exists():
+            replay.done.update(json.loads(told.read_text()))
+        else:
+            replay.root.mkdir()
+            replay.replay("serving")
+            told.write_text(json.dumps(sorted(replay.done)))
     return replay
 
 

@@ -16,15 +16,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 REPOSITORY = Path(__file__).resolve().parents[1]
 NEEDS_ROOT = ("useradd ", "apt-get ")
 NOT_FOR_SERVING = {
     "scikit-learn", "lightgbm", "mlflow", "mlflow-skinny", "feast", "pandas", "polars", "numba",
     "scipy", "pyarrow", "skl2onnx", "onnxmltools", "onnx", "duckdb", "typer", "pytest", "hatchling",
 }  # fmt: skip
-pytestmark = pytest.mark.xdist_group("dockerfile")  # one worker, so each step runs once
 
 
 @dataclass

@@ -1,7 +1,5 @@
 """`opportune demo` as a newcomer runs it: the whole loop, its links, nothing left behind."""
 
-import fcntl
-import json
 import os
 import re
 import sqlite3
@@ -42,22 +40,14 @@ class Outcome:
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
-    """Played once per run, whatever the number of workers: two at a time would share ports."""
-    root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
-    var, told = root / "demo-var", root / "demo-outcome.json"
-    with (root / "demo.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not told.exists():
-            own = {"DEMO_EXIT": "1", "OPPORTUNE_DATA_DIR": str(var), "COLUMNS": "200"}
-            command = [str(Path(sys.executable).with_name("opportune")), "demo"]
-            done = subprocess.run(
-                [*command, "--recipients", "700", "--weeks", "30"], env={**os.environ, **own},
-                capture_output=True, text=True, timeout=300, check=False,
-            )  # fmt: skip
-            told.write_text(json.dumps([done.returncode, done.stdout, done.stderr]))
-    outcome = Outcome(*json.loads(told.read_text()))
+    var = tmp_path_factory.mktemp("demo") / "var"
+    own = {"DEMO_EXIT": "1", "OPPORTUNE_DATA_DIR": str(var), "COLUMNS": "200"}
+    command = [str(Path(sys.executable).with_name("opportune")), "demo"]
+    done = subprocess.run(
+        [*command, "--recipients", "700", "--weeks", "30"], env={**os.environ, **own},
+        capture_output=True, text=True, timeout=480, check=False,
+    )  # fmt: skip
+    outcome = Outcome(done.returncode, done.stdout, done.stderr)
     assert outcome.returncode == 0, outcome.stdout[-3000:] + outcome.stderr[-3000:]
     return outcome, var / "demo"
 

@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import httpx2
-import pytest
 
 NOT_THERE = (
     "sklearn", "lightgbm", "mlflow", "feast", "pandas", "polars", "numba", "scipy", "pyarrow",
@@ -12,7 +11,6 @@ NOT_THERE = (
 )  # fmt: skip
 
 
-@pytest.mark.xdist_group("dockerfile")
 def test_the_lean_image_scores_takes_an_event_and_scores_anew(
     serving_image, small_world, start_process, tmp_path
 ):
