@@ -15,6 +15,7 @@ from hypothesis import settings
 REPOSITORY = Path(__file__).resolve().parents[1]
 NOW = 20_400 * 86_400_000_000  # 2025-11-08, a Saturday; in microseconds
 
+os.environ["COLUMNS"] = "160"  # consoles are as wide as it says when they are first imported
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.load_profile("ci")
 
