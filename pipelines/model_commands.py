@@ -154,8 +154,9 @@ def retrain_command(  # noqa: PLR0913  one option each
             step("starting Feast, LightGBM and MLflow")
             from features.events.log import EventLog
             from features.feast_store import FeastStore
+            from pipelines.log_digest import events_digest
             from pipelines.retrain import order_for
-            from pipelines.same_order import events_digest, retrain_once
+            from pipelines.same_order import retrain_once
             from training.search import Bound
 
             registry = registry_of(settings)

@@ -4,22 +4,16 @@ An order is the same when everything that decides its bundle is: the events as k
 moment, every one of their columns; the code and its libraries; the seed and the options; the
 champion that the candidate is measured beside. What was learnt since the moment, or lies in
 another folder, is not part of it. The digest is a tag of the MLflow version.
-
-Failure mode: the digest of events is a sum over 64-bit hashes. It tells logs apart that differ by
-accident; it is no proof against somebody who looks for a collision.
 """
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
-
-import orjson
-import polars as pl
+from typing import Final
 
 from models.bundle import load_bundle, report_of
 from models.errors import (
@@ -30,12 +24,12 @@ from models.errors import (
 )
 from models.mlflow_registry import CHAMPION, MlflowRegistry
 from models.report import read_report
+from pipelines.log_digest import digest_of
 from pipelines.retrain import Candidate, retrain
 from training.export import LIBRARIES
 from training.recipe import Order
 
 ORDER_TAG: Final = "order"
-SEEDS: Final = (1, 2)
 _CODE: Final = ("features", "models", "training", "pipelines")
 _UNUSABLE: Final = (
     BundleCorruptError,
@@ -44,13 +38,6 @@ _UNUSABLE: Final = (
     RegistryUnavailableError,
 )
 _MORE: Final = ("opportune", "polars", "numba", "scipy", "feast")
-
-
-def events_digest(events: pl.LazyFrame) -> str:
-    """Of a log as columns, whatever the order of its rows."""
-    whole = pl.struct(pl.all())
-    sums = [whole.hash(seed).sum().alias(f"of_{seed}") for seed in SEEDS]
-    return _digest(events.select(pl.len(), *sums).collect().row(0))
 
 
 def retrain_once(  # noqa: PLR0913  a step is a function of all it depends on
@@ -104,7 +91,7 @@ def order_digest(
         order.search.trials,
         intercept_only,
     ]
-    return _digest([name, order.as_of, order.first, events, options, champions, code_digest()])
+    return digest_of([name, order.as_of, order.first, events, options, champions, code_digest()])
 
 
 def made_before(name: str, digest: str, *, registry: MlflowRegistry) -> Candidate | None:
@@ -132,8 +119,4 @@ def code_digest() -> str:
     files = sorted(file for package in _CODE for file in (root / package).rglob("*.py"))
     told = [[str(f.relative_to(root)), sha256(f.read_bytes()).hexdigest()] for f in files]
     libraries = {each: version(each) for each in (*LIBRARIES, *_MORE)}
-    return _digest([told, libraries, platform.python_version(), platform.machine()])
-
-
-def _digest(told: Sequence[Any]) -> str:
-    return blake2b(orjson.dumps(told), digest_size=12).hexdigest()
+    return digest_of([told, libraries, platform.python_version(), platform.machine()])
