@@ -8,7 +8,7 @@ retries for minutes when its server is away, so nothing near a request ever come
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -97,6 +97,16 @@ class MlflowRegistry:
         except MlflowException as error:
             raise RegistryUnavailableError(self.tracking_uri, str(error)) from error
         return chosen
+
+    def propose(self, version: Version) -> Version:
+        """Give the alias `candidate` to a version; safe to repeat."""
+        if CANDIDATE in version.aliases:
+            return version
+        try:
+            self._client.set_registered_model_alias(version.name, CANDIDATE, version.version)
+        except MlflowException as error:
+            raise RegistryUnavailableError(self.tracking_uri, str(error)) from error
+        return replace(version, aliases=tuple(sorted((*version.aliases, CANDIDATE))))
 
     def versions(self, name: str) -> list[Version]:
         """Every version of a model, newest first; empty for an unknown name."""

@@ -15,7 +15,7 @@ from features.events.mapping import load_mapping
 from features.witness import witness
 from pipelines.arm_commands import choose_arm_command
 from pipelines.audit_commands import audit_app, me
-from pipelines.console import ERR, OUT, errors_shown
+from pipelines.console import ERR, OUT, errors_shown, run_shown
 from pipelines.ingest import IngestProgress, ingest
 from pipelines.key_commands import keys_app
 from pipelines.label_commands import relabel_command
@@ -30,6 +30,7 @@ from pipelines.model_commands import (
 from pipelines.monitor_commands import monitor_command
 from pipelines.policy_commands import evaluate_policy_command
 from pipelines.privacy_commands import erase_command, export_command, retain_command
+from pipelines.record_commands import runs_command
 from pipelines.run_commands import (
     check_command,
     demo_command,
@@ -43,6 +44,7 @@ from pipelines.shadow_commands import shadow_command
 from pipelines.summary import table_of
 from pipelines.switch_commands import switch as switch_app
 from pipelines.text_commands import choose_text_command
+from pipelines.up_commands import up_command
 
 app = typer.Typer(
     name="opportune",
@@ -101,7 +103,14 @@ def ingest_file(
     with errors_shown():
         settings = Settings()
         secret = settings.key_secret.get_secret_value() if settings.key_secret else None
-        with EventLog(settings.events_dir) as log, _bar(file.name) as progress:
+        with (
+            run_shown(
+                "ingest", settings.data_dir, is_still=True, file=file, mapping=mapping
+            ) as run,
+            EventLog(settings.events_dir) as log,
+            _bar(file.name) as progress,
+        ):
+            run.step("importing")
             summary = ingest(
                 file,
                 log=log,
@@ -112,6 +121,7 @@ def ingest_file(
                 key_secret=secret,
                 witness=witness(settings.audit_dir, settings.events_dir, actor=me()),
             )
+            run.tell(read=summary.read, accepted=summary.accepted, duplicate=summary.duplicate)
     OUT.print(table_of(summary))
     if summary.is_all_rejected:
         raise typer.Exit(1)
@@ -155,8 +165,10 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "check": check_command,
     "monitor": monitor_command,
     "render-link": render_link_command,
+    "runs": runs_command,
     "serve": serve_command,
     "ui": ui_command,
+    "up": up_command,
     "simulate": simulate_command,
     "demo": demo_command,
 }

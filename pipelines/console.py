@@ -1,8 +1,9 @@
 """What every command shares: consoles, steps shown while they run, errors in one line."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Final
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
 
 import typer
 from pydantic import ValidationError
@@ -11,7 +12,8 @@ from rich.text import Text
 
 from features.errors import FeatureError
 from models.errors import ModelError
-from pipelines.errors import PlanError
+from pipelines.errors import PlanError, RunError
+from pipelines.runs import Recorder, newly_killed, recorded
 from serving.errors import ServingError
 from training.errors import TrainingError
 
@@ -21,20 +23,23 @@ REFUSED: Final = 3  # a gate says no; nothing has changed
 OUT: Final = Console()
 ERR: Final = Console(stderr=True, soft_wrap=True)
 
+EXPECTED: Final = (
+    FeatureError,
+    ModelError,
+    PlanError,
+    RunError,
+    ServingError,
+    TrainingError,
+    ValidationError,
+)
+
 
 @contextmanager
 def errors_shown() -> Iterator[None]:
     """Show an expected error as one red line, without a traceback, and leave with code 2."""
     try:
         yield
-    except (
-        FeatureError,
-        ModelError,
-        PlanError,
-        ServingError,
-        TrainingError,
-        ValidationError,
-    ) as error:
+    except EXPECTED as error:
         show_error(error)
         raise typer.Exit(UNUSABLE) from None
 
@@ -53,3 +58,36 @@ def steps_shown(title: str) -> Iterator[Callable[[str], None]]:
         return
     with ERR.status(title) as status:
         yield lambda text: status.update(f"{title}: {text}")
+
+
+@contextmanager
+def run_shown(
+    command: str,
+    data_dir: Path,
+    *,
+    as_of: int | None = None,
+    is_still: bool = False,
+    **parameters: Any,
+) -> Iterator[Recorder]:
+    """A run of a command, on record and with its steps shown.
+
+    Says first which runs before it were killed.
+
+    Args:
+        as_of: Microseconds.
+        is_still: Its steps are only recorded, because it is short or shows a bar of its own.
+        parameters: What the command was asked, for the record: no recipient key, no secret.
+    """
+    runs_dir = data_dir / "runs"
+    for run in newly_killed(runs_dir):
+        where = f" in the step: {run.steps[-1].name}" if run.steps else ""
+        said = f"{run.command} of {run.began_at[:16]} ({run.id}) was killed{where}"
+        ERR.print(Text(said, style="yellow"))
+    with ExitStack() as opened:
+        show = None if is_still else opened.enter_context(steps_shown(command))
+        recorder = opened.enter_context(
+            recorded(
+                runs_dir, command, as_of=as_of, parameters=parameters, expected=EXPECTED, show=show
+            )
+        )
+        yield recorder

@@ -1,10 +1,14 @@
-"""What can go wrong with the plan for an audience; each error says what to do."""
+"""What can go wrong with commands and their plans; each error says what to do."""
 
 from pathlib import Path
 
 
 class PlanError(Exception):
     """Base of the errors of scoring a whole audience."""
+
+
+class RunError(Exception):
+    """Base of the errors of commands themselves."""
 
 
 class PlanUnfinishedError(PlanError):
@@ -21,3 +25,11 @@ class PlanBusyError(PlanError):
         super().__init__(
             f"{out}: another process is making this plan; wait for it, or choose another --out"
         )
+
+
+class RunUnknownError(RunError):
+    """No run on record has such an id, or several have."""
+
+    def __init__(self, run_id: str, found: list[str]) -> None:
+        problem = f"it may be {', '.join(found[:5])}" if found else "there is no such run"
+        super().__init__(f"{run_id}: {problem}; `opportune runs` lists those there are")

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from features.audit import Action
 from pipelines.audit_commands import noted
-from pipelines.console import ERR, OUT, errors_shown, steps_shown
+from pipelines.console import ERR, OUT, errors_shown, run_shown
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,7 +39,11 @@ def relabel_command(
 
     Exit code: 1 when the file names an event that is no open or click in the log, else 0.
     """
-    with errors_shown(), steps_shown("relabel") as step:
+    with (
+        errors_shown(),
+        run_shown("relabel", Settings().data_dir, file=file, dry_run=dry_run) as run,
+    ):
+        run.step("reading the event log")
         from features.events.log import EventLog
         from pipelines.relabel import relabel, relabel_by_hand
         from pipelines.verdicts import read_verdicts
@@ -48,12 +52,13 @@ def relabel_command(
         settings = Settings()
         with EventLog(settings.events_dir) as log:
             if verdicts is None:
-                done = relabel(log, is_dry=dry_run, step=step)
+                done = relabel(log, is_dry=dry_run, step=run.step)
             else:
                 now = time.time_ns() // 1_000
                 done = relabel_by_hand(log, verdicts, decided_at=now, is_dry=dry_run)
         if not dry_run and done.n_changed:
             noted(settings, (Action.RELABELLED, f"{done.n_changed} labels"))
+        run.tell(looked_at=done.looked_at, changed=done.n_changed)
     OUT.print(changes_table(done, is_dry=dry_run))
     for event_id in done.unknown[:MOST_SHOWN]:
         ERR.print(f"no open or click in the log: {escape(event_id)}", style="red", highlight=False)

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.table import Table
@@ -16,8 +16,9 @@ from models.gates import Route
 from models.registry import ModelFolder
 from models.specs import BY_NAME
 from pipelines.audit_commands import noted
-from pipelines.console import OUT, REFUSED, errors_shown, show_error, steps_shown
+from pipelines.console import OUT, REFUSED, errors_shown, run_shown, show_error
 from pipelines.gates_view import gates_table
+from pipelines.runs import Recorder
 from pipelines.settings import Settings
 from serving.erasure import remove_sources
 from serving.proofs import Watermark, proofs, watermark
@@ -50,8 +51,8 @@ def materialize_command() -> None:
     Run it once after an import; events that come in through the service are folded in as they
     arrive. Safe to repeat at any time.
     """
-    with errors_shown(), steps_shown("materialize") as step:
-        step("starting Feast")
+    with errors_shown(), run_shown("materialize", Settings().data_dir) as run:
+        run.step("starting Feast")
         from features.events.log import EventLog
         from features.feast_store import FeastStore
         from features.online import open_store
@@ -60,7 +61,8 @@ def materialize_command() -> None:
         settings = Settings()
         with EventLog(settings.events_dir) as log, open_store(settings.online_address) as store:
             feast = FeastStore(settings.feast_dir, online=settings.online_address)
-            done = materialize(log=log, feast=feast, store=store, step=step)
+            done = materialize(log=log, feast=feast, store=store, step=run.step)
+            run.tell(offset=done.offset, **done.states)
     table = Table(title="Materialized", title_justify="left")
     table.add_column("entity")
     table.add_column("states online", justify="right")
@@ -123,11 +125,16 @@ def retrain_command(  # noqa: PLR0913  one option each
             "the calibration has shifted, the intercept alone.",
         ),
     ] = False,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Train although the same order has been carried out already."),
+    ] = False,
 ) -> None:
     """Train candidates, measure their exported graphs and register them in MLflow.
 
     A model whose labels the log cannot give yet is skipped with the reason; the service
-    answers with its fallback for it.
+    answers with its fallback for it. The same events, moment, code, settings and champion give the
+    same version: it is named, and not trained again.
 
     Exit code: 0 when at least one model was trained or, with --if-due, none is due; 2 when none
     could be.
@@ -140,12 +147,21 @@ def retrain_command(  # noqa: PLR0913  one option each
         settings = Settings()
         moment = None if as_of is None else micros_of(as_of)
         with ExitStack() as open_things:
-            step = open_things.enter_context(steps_shown("retrain"))
+            run = open_things.enter_context(
+                run_shown(
+                    "retrain", settings.data_dir, as_of=moment, models=chosen, seed=settings.seed,
+                    horizon_days=horizon_days, search_s=search_s, search_trials=search_trials,
+                    intercept_only=intercept_only, if_due=if_due, again=again,
+                )
+            )  # fmt: skip
+            step = run.step
             step("starting Feast, LightGBM and MLflow")
             from features.events.forget import n_erasures
             from features.events.log import EventLog
             from features.feast_store import FeastStore
-            from pipelines.retrain import order_for, retrain
+            from pipelines.log_digest import events_digest
+            from pipelines.retrain import order_for
+            from pipelines.same_order import retrain_once
             from training.search import Bound
 
             registry = registry_of(settings)
@@ -175,23 +191,31 @@ def retrain_command(  # noqa: PLR0913  one option each
             if order is None:
                 _refuse_nothing(as_of)
             order = replace(order, search=Bound(search_s, search_trials))
+            run.at(order.as_of)
+            step("reading what the order is made of")
+            events = events_digest(order.data.events)
             candidates = _that_could(
                 partial(
-                    retrain, name, order=order, registry=registry, intercept_only=name in shifted
+                    retrain_once, name, order=order, events=events, registry=registry,
+                    intercept_only=name in shifted, is_again=again, say=_say,
                 )
                 for name in chosen
-            )
+            )  # fmt: skip
             if n_erasures(settings.events_dir) != n_before:
                 _forget_again(settings)
+            run.tell(**{made.version.name: made.version.version for made in candidates})
     _show(candidates)
+
+
+def _say(text: str) -> None:
+    OUT.print(text, highlight=False)
 
 
 def _refuse_nothing(as_of: datetime | None) -> NoReturn:
     what = "the event log is empty; run `opportune ingest` first"
     if as_of is not None:
         what = f"no event was known before {as_of}; choose a later --as-of or ingest"
-    show_error(TrainingError(what))
-    raise typer.Exit(2)
+    raise TrainingError(what)
 
 
 def _that_could(trainings: "Iterable[Callable[[], Candidate]]") -> "list[Candidate]":
@@ -243,31 +267,34 @@ def promote_command(
     Exit code: 0 when it is champion, 2 when it cannot be, 3 when a gate refuses it; then
     nothing has changed.
     """
-    with errors_shown():
-        settings = Settings()
+    asked: dict[str, Any] = {"model": name, "version": version, "route": route, "force": force}
+    settings = Settings()
+    with errors_shown(), run_shown("promote", settings.data_dir, is_still=True, **asked) as run:
         from pipelines.promote import version_of
         from pipelines.review import review
 
         registry = registry_of(settings)
+        run.step("asking the gates")
         chosen = version_of(name, version, registry=registry)
         verdict = review(chosen, registry=registry, route=route)
-    if verdict is not None:
-        OUT.print(gates_table(name, chosen.version, verdict))
-        if not verdict.passed and not force:
-            remedy = "--force promotes it all the same"
-            show_error(ModelError(f"{name} {chosen.version} is not promoted; {remedy}"))
-            raise typer.Exit(REFUSED)
-    _promote(name, chosen.version, Action.PROMOTED)
+        if verdict is not None:
+            OUT.print(gates_table(name, chosen.version, verdict))
+            run.tell(version=chosen.version, passed=verdict.passed)
+            if not verdict.passed and not force:
+                remedy = "--force promotes it all the same"
+                show_error(ModelError(f"{name} {chosen.version} is not promoted; {remedy}"))
+                raise typer.Exit(REFUSED)
+        _promote(name, chosen.version, Action.PROMOTED, settings, run)
 
 
-def _promote(name: str, version: str, action: Action) -> None:
-    with errors_shown():
-        settings = Settings()
-        folder = ModelFolder(settings.models_dir)
-        from pipelines.promote import promote
+def _promote(name: str, version: str, action: Action, settings: Settings, run: Recorder) -> None:
+    from pipelines.promote import promote
 
-        chosen = promote(name, version, registry=registry_of(settings), folder=folder)
-        noted(settings, (action, f"{name} {chosen.version}"))
+    run.step("moving the alias and the pointer")
+    folder = ModelFolder(settings.models_dir)
+    chosen = promote(name, version, registry=registry_of(settings), folder=folder)
+    noted(settings, (action, f"{name} {chosen.version}"))
+    run.tell(champion=chosen.version)
     OUT.print(f"{name} {chosen.version} is champion: {chosen.verdict}", highlight=False)
 
 
@@ -276,7 +303,9 @@ def rollback_command(name: NameArgument) -> None:
 
     The bundle is still on disk, so the running service goes back within seconds.
     """
-    _promote(name, "previous", Action.ROLLED_BACK)
+    settings = Settings()
+    with errors_shown(), run_shown("rollback", settings.data_dir, is_still=True, model=name) as run:
+        _promote(name, "previous", Action.ROLLED_BACK, settings, run)
 
 
 def models_command() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.console import OUT, errors_shown, steps_shown
+from pipelines.console import OUT, errors_shown, run_shown
 from pipelines.model_commands import micros_of, registry_of
 from pipelines.settings import Settings
 from serving.settings import ServingSettings
@@ -51,27 +51,30 @@ def monitor_command(
     Exit code: 1 when there is an alarm, 2 when it cannot be done, else 0.
     """
     with errors_shown(), ExitStack() as opened:
-        step = opened.enter_context(steps_shown("monitor"))
-        step("starting Feast and MLflow")
+        settings = Settings()
+        moment = time.time_ns() // 1_000 if as_of is None else micros_of(as_of)
+        run = opened.enter_context(
+            run_shown("monitor", settings.data_dir, as_of=moment, window_days=window, out=out)
+        )
+        run.step("starting Feast and MLflow")
         from features.events.log import EventLog
         from features.feast_store import FeastStore
         from pipelines.monitor_page import write_page
         from pipelines.monitor_view import signals_table, triggers_table
 
-        settings = Settings()
-        moment = time.time_ns() // 1_000 if as_of is None else micros_of(as_of)
         registry = registry_of(settings)
         log = opened.enter_context(EventLog(settings.events_dir))
         feast = FeastStore(settings.feast_dir, online=settings.online_file)
-        step("judging events, decisions and champions")
+        run.step("judging events, decisions and champions")
         told = monitored(
             settings, log=log, feast=feast, registry=registry, as_of=moment, days=window,
             is_now=as_of is None,
         )  # fmt: skip
         folder = out or settings.data_dir / "monitor"
-        step("writing the page")
+        run.step("writing the page")
         write_page(told, folder)
         _log(told, registry, folder)
+        run.tell(alarm=told.has_alarm, due=[each.model for each in told.dues if each.is_due])
     OUT.print(signals_table(told), triggers_table(told))
     OUT.print(f"Page: {folder / 'monitor.html'}", highlight=False, soft_wrap=True)
     if told.has_alarm:

@@ -1,16 +1,13 @@
 """What a plan was made of and how, as `run.json` beside it tells."""
 
-import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.events.durable import fsync_directory
+from pipelines.json_files import json_of, put_json
 
 COUNTED: Final = ("arm", "hold_reason", "fallback", "binding_constraint", "band")
 
@@ -70,26 +67,6 @@ class Run:
             return cls(**told) if told else None
         except TypeError:
             return None
-
-
-def put_json(file: Path, told: Mapping[str, Any]) -> None:
-    """Write an object to a file, all or nothing, so that it outlives a power cut."""
-    scratch = file.with_name(f".{file.name}.tmp")
-    with scratch.open("wb") as opened:
-        opened.write(orjson.dumps(told, option=orjson.OPT_INDENT_2))
-        opened.flush()
-        os.fsync(opened.fileno())
-    scratch.replace(file)
-    fsync_directory(file.parent)
-
-
-def json_of(file: Path) -> Mapping[str, Any]:
-    """An object of a file; empty where there is none."""
-    try:
-        told = orjson.loads(file.read_bytes())
-    except (OSError, orjson.JSONDecodeError):
-        return {}
-    return told if isinstance(told, dict) else {}
 
 
 def _add(counted: dict[str, int], column: pa.ChunkedArray) -> None:

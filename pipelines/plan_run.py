@@ -34,9 +34,10 @@ from models.registry import ModelFolder
 from pipelines import plan
 from pipelines.audience import Audience
 from pipelines.errors import PlanBusyError
+from pipelines.json_files import json_of, put_json
 from pipelines.plan_chunk import CHUNK, Job
 from pipelines.plan_pool import Task, written
-from pipelines.plan_record import Run, json_of, put_json
+from pipelines.plan_record import Run
 from serving.asks import Champions
 from serving.http.schemas import ScoreRequest
 from serving.loader import Loader

@@ -1,6 +1,6 @@
 """Fit, export, measure and register one candidate; promoting it is another step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -61,7 +61,12 @@ def order_for(
 
 
 def retrain(
-    name: str, *, order: Order, registry: MlflowRegistry, intercept_only: bool = False
+    name: str,
+    *,
+    order: Order,
+    registry: MlflowRegistry,
+    intercept_only: bool = False,
+    more_tags: Mapping[str, str] | None = None,
 ) -> Candidate:
     """Train one model and register it as `candidate`, measured beside the champion.
 
@@ -70,6 +75,7 @@ def retrain(
 
     Args:
         intercept_only: Keep the champion and fit its intercept anew.
+        more_tags: Of the MLflow run and the version, such as the order's digest.
 
     Raises:
         LabelsImmatureError: The label windows do not fit into the log before `as_of`.
@@ -94,6 +100,7 @@ def retrain(
             "fingerprint": bundle.manifest.fingerprint,
             "as_of": bundle.manifest.as_of,
             "verdict": report.in_short,
+            **(more_tags or {}),
         }
         entry = Entry(report, dict(trained.parameters), dict(trained.pictures), tags)
         version = registry.add(spec, bundle.folder, entry)

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from features.events.schema import DAY_US
-from pipelines.console import OUT, errors_shown, steps_shown
+from pipelines.console import OUT, errors_shown, run_shown, steps_shown
 from pipelines.model_commands import micros_of
 from pipelines.quality_view import findings_table, sources_table
 from pipelines.settings import DemoSettings, Settings
@@ -42,8 +42,14 @@ def check_command(
         from features.quality import quality
 
         moment = time.time_ns() // 1_000 if as_of is None else micros_of(as_of)
-        with EventLog(Settings().events_dir) as log:
+        settings = Settings()
+        with (
+            run_shown("check", settings.data_dir, as_of=moment, is_still=True) as run,
+            EventLog(settings.events_dir) as log,
+        ):
+            run.step("judging the event log")
             found = quality(log.scan(as_of=moment), as_of=moment)
+            run.tell(alarm=found.has_alarm)
     OUT.print(sources_table(found, as_of=moment), findings_table(found))
     if found.has_alarm:
         raise typer.Exit(1)

@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipelines.console import ERR, OUT, errors_shown
+from pipelines.console import ERR, OUT, errors_shown, run_shown
 from pipelines.model_commands import micros_of
 from serving.settings import ServingSettings
 
@@ -87,8 +87,15 @@ def score_command(
             workers=workers or cores(),
             is_dry=dry_run,
         )
-        with _bar(out.name) as progress:
+        told = {"audience": audience, "send": send, "out": out, "dry_run": dry_run}
+        with (
+            run_shown("score", settings.data_dir, as_of=order.as_of, is_still=True, **told) as kept,
+            _bar(out.name) as progress,
+        ):
+            kept.step("scoring")
             run = make_plan(order, settings, progress=progress)
+            kept.at(run.as_of)
+            kept.tell(rows=run.rows, sha256=run.sha256, there_already=not run.is_new)
     if run.n_duplicates:
         said = f"{run.n_duplicates:,} rows named a recipient again and were left out"
         OUT.print(said, highlight=False)

@@ -103,7 +103,7 @@ def test_a_search_bounded_by_trials_gives_the_same_bundle_byte_by_byte(shell, tm
     asked = ("--as-of", "2025-10-25", "--search-trials", "3")
     folders = []
     for _ in range(2):
-        assert shell("retrain", "churn", *asked).exit_code == 0
+        assert shell("retrain", "churn", *asked, "--again").exit_code == 0
         version = shell.newest("churn")
         (into := tmp_path / version.version).mkdir()
         folders.append(shell.registry.fetch(version, into))
@@ -119,6 +119,11 @@ def test_the_same_moment_and_seed_give_the_same_bundle_whatever_comes_later(
     as_of = ("--as-of", "2025-10-25")
     assert shell("retrain", "churn", *as_of).exit_code == 0
     first = shell.newest("churn")
+    outcome = shell("retrain", "churn", *as_of)
+    assert "version 3 was made of the same order already" in outcome.stdout
+    assert "opportune promote churn candidate" in outcome.stdout
+    assert shell.newest("churn") == first
+    as_of = (*as_of, "--again")
     assert shell("retrain", "churn", *as_of).exit_code == 0
     again = shell.newest("churn")
     with EventLog(shell.data_dir / "events") as log:
@@ -148,7 +153,7 @@ def test_the_same_moment_and_seed_give_the_same_bundle_whatever_comes_later(
 
 def test_the_same_order_gives_the_same_bytes(shell):
     for _ in range(2):
-        assert shell("retrain", "churn", "--as-of", "2025-10-25").exit_code == 0
+        assert shell("retrain", "churn", "--as-of", "2025-10-25", "--again").exit_code == 0
     one, other = shell.registry.versions("churn")[:2]
     assert one.tags["onnx_sha256"] == other.tags["onnx_sha256"]
 

@@ -1,0 +1,299 @@
+"""What a command did: a run with its steps, on disk after each of them.
+
+    <data_dir>/runs/<id>/run.json   command, moment, parameters, steps, outcome, what came of it
+    <data_dir>/runs/<id>/run.log    a line a step
+
+The folder is locked while the run lives, and the kernel gives the lock back when its process
+dies. So a run without an end whose folder is free was killed, whatever has its process id now.
+
+A run that cannot be put on record, for want of room say, is told of and goes on: a rollback must
+not wait for a disk to be cleared.
+"""
+
+import fcntl
+import logging
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, Self
+
+import typer
+
+from features.events.durable import make_directory
+from features.events.schema import DAY_US
+from pipelines.json_files import json_of, put_json
+
+LOG: Final = logging.getLogger("opportune.runs")
+FILE: Final = "run.json"
+LINES: Final = "run.log"
+KEEP_RUNS: Final = 1_000
+KEEP_DAYS: Final = 90  # of whatever is more
+LOOKED_AT: Final = 50  # newest runs, of which one may have been killed
+RUNNING, DONE, FAILED, INTERRUPTED, KILLED = "running", "done", "failed", "interrupted", "killed"
+_ID: Final = re.compile(r"\d{8}T\d{9}-[0-9a-f]{6}")
+_PASSWORD: Final = re.compile(r"://[^/@\s]+@")
+Clock = Callable[[], int]
+
+
+@dataclass(slots=True)
+class Step:
+    """A step; `seconds` is None for the one that the run is in, or was killed in."""
+
+    name: str
+    at: str
+    seconds: float | None = None
+
+
+@dataclass(slots=True)
+class Run:
+    """A run of a command.
+
+    Args:
+        as_of: Nothing later was read; in ISO 8601, empty where the command has no such moment.
+        parameters: What it was asked; no recipient key and no secret is ever among them.
+        outcome: `running`, `done`, `failed`, `interrupted` (Ctrl-C) or `killed`.
+        seconds: Of all steps; None without an end.
+        error: Why it failed, in one line.
+        facts: What came of it, for whoever looks later.
+    """
+
+    id: str
+    command: str
+    as_of: str
+    parameters: dict[str, Any]
+    version: str
+    began_at: str
+    steps: list[Step] = field(default_factory=list)
+    outcome: str = RUNNING
+    seconds: float | None = None
+    error: str = ""
+    exit_code: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """None where there is none, or it is of another version; a dead one is `killed`."""
+        told = dict(json_of(folder / FILE))
+        try:
+            run = cls(**told | {"steps": [Step(**step) for step in told["steps"]]})
+        except (TypeError, KeyError):
+            return None
+        if run.outcome == RUNNING and not _is_alive(folder):
+            run.outcome = KILLED
+        return run
+
+
+class Recorder:
+    """A run that goes on: told of its steps and of what came of it."""
+
+    def __init__(
+        self, run: Run, folder: Path, clock: Clock, show: Callable[[str], None] | None
+    ) -> None:
+        self.run = run
+        self._folder = folder
+        self._clock = clock
+        self._show = show
+        self._began = self._step_began = time.perf_counter()
+        self._is_writable = True
+
+    def step(self, name: str) -> None:
+        """The step before has ended, this one begins."""
+        self._end_step()
+        self.run.steps.append(Step(name, _iso(self._clock())))
+        self.put()
+        LOG.info("%s %s: %s", self.run.id, self.run.command, name)
+        if self._show is not None:
+            self._show(name)
+
+    def tell(self, **facts: Any) -> None:
+        """Add to what came of it; kept with the next step or the end."""
+        self.run.facts |= facts
+
+    def at(self, as_of: int) -> None:
+        """The moment (microseconds), where it is found out on the way."""
+        self.run.as_of = _iso(as_of)
+
+    def end(self, outcome: str, *, error: str = "", exit_code: int | None = None) -> None:
+        """The last word."""
+        self._end_step()
+        run = self.run
+        run.outcome, run.exit_code = outcome, exit_code
+        run.error = _PASSWORD.sub("://...@", " ".join(error.split()))
+        run.seconds = round(time.perf_counter() - self._began, 3)
+        self.put()
+        LOG.info("%s %s: %s in %.1f s %s", run.id, run.command, outcome, run.seconds, run.error)
+
+    def put(self) -> None:
+        """Write what there is; after the first refusal nothing is tried again."""
+        if not self._is_writable:
+            return
+        try:
+            put_json(self._folder / FILE, asdict(self.run))
+        except OSError as error:
+            self._is_writable = False
+            LOG.warning("this run is not put on record: %s", error)
+
+    def _end_step(self) -> None:
+        now = time.perf_counter()
+        if self.run.steps:
+            self.run.steps[-1].seconds = round(now - self._step_began, 3)
+        self._step_began = now
+
+
+@contextmanager
+def recorded(  # noqa: PLR0913  what a run is known by
+    runs_dir: Path,
+    command: str,
+    *,
+    as_of: int | None = None,
+    parameters: Mapping[str, Any],
+    expected: tuple[type[Exception], ...],
+    show: Callable[[str], None] | None = None,
+    clock: Clock = time.time_ns,
+) -> Iterator[Recorder]:
+    """Put what happens inside the block on record, and tidy old runs.
+
+    Args:
+        as_of: Microseconds.
+        expected: Errors whose words are safe to keep; of any other only the kind is kept, as its
+            words may hold a row of data.
+        show: Shows a step to whoever waits.
+        clock: Nanoseconds.
+    """
+    began = clock()
+    run = Run(
+        id=f"{_stamp(began // 1_000)}-{secrets.token_hex(3)}",
+        command=command,
+        as_of="" if as_of is None else _iso(as_of),
+        parameters={name: _plain(value) for name, value in parameters.items()},
+        version=version("opportune"),
+        began_at=_iso(began // 1_000),
+    )
+    folder = runs_dir / run.id
+    recorder = Recorder(run, folder, lambda: clock() // 1_000, show)
+    with ExitStack() as opened:
+        with suppress(OSError):  # the record itself says what is wrong
+            make_directory(folder)
+            opened.enter_context(_locked(folder))
+            opened.enter_context(_lines_in(folder / LINES))
+        tidy(runs_dir, now=began // 1_000)
+        recorder.put()
+        try:
+            yield recorder
+        except typer.Exit as left:
+            is_fine = left.exit_code <= 1  # 1 is an alarm: nothing is wrong with the command
+            recorder.end(DONE if is_fine else FAILED, exit_code=left.exit_code)
+            raise
+        except KeyboardInterrupt:
+            recorder.end(INTERRUPTED)
+            raise
+        except expected as error:
+            recorder.end(FAILED, error=str(error), exit_code=2)
+            raise
+        except BaseException as error:
+            recorder.end(FAILED, error=type(error).__name__, exit_code=1)
+            raise
+        recorder.end(DONE, exit_code=0)
+
+
+def runs_in(runs_dir: Path, *, most: int | None = None) -> list[Run]:
+    """The runs on record, newest first."""
+    found = (Run.read(folder) for folder in _folders(runs_dir)[:most])
+    return [run for run in found if run is not None]
+
+
+def newly_killed(runs_dir: Path) -> list[Run]:
+    """Runs that were killed and not told of before; from now on they are."""
+    told = []
+    for folder in _folders(runs_dir)[:LOOKED_AT]:
+        run = Run.read(folder)
+        if run is None or run.outcome != KILLED:
+            continue
+        if json_of(folder / FILE).get("outcome") == RUNNING:
+            with suppress(OSError):
+                put_json(folder / FILE, asdict(run))
+                told.append(run)
+    return told
+
+
+def tidy(runs_dir: Path, *, now: int) -> None:
+    """Remove runs that are neither among the last 1,000 nor of the last 90 days."""
+    oldest = _stamp(now - KEEP_DAYS * DAY_US)
+    for folder in _folders(runs_dir)[KEEP_RUNS:]:
+        if folder.name < oldest and not _is_alive(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folders(runs_dir: Path) -> list[Path]:
+    """Newest first; what has another name is not ours."""
+    try:
+        found = [path for path in runs_dir.iterdir() if _ID.fullmatch(path.name)]
+    except OSError:
+        return []
+    return sorted(found, reverse=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits a moment for one who looks
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_alive(folder: Path) -> bool:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _lines_in(file: Path) -> Iterator[None]:
+    """The program's lines about runs, in a file as well."""
+    lines = logging.FileHandler(file)
+    lines.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    before = LOG.level
+    LOG.setLevel(logging.INFO)
+    LOG.addHandler(lines)
+    try:
+        yield
+    finally:
+        LOG.removeHandler(lines)
+        LOG.setLevel(before)
+        lines.close()
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _stamp(micros: int) -> str:
+    """Sorts by time: 20251108T093000125."""
+    return f"{_utc(micros):%Y%m%dT%H%M%S}{micros // 1_000 % 1_000:03d}"
+
+
+def _utc(micros: int) -> datetime:
+    return datetime.fromtimestamp(micros / 1e6, UTC)
+
+
+def _iso(micros: int) -> str:
+    return _utc(micros).isoformat(timespec="milliseconds")

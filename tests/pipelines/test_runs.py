@@ -1,0 +1,198 @@
+"""Runs on record: steps kept as they begin, killed ones known by their lock, old ones removed."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from features.errors import StoreUnavailableError
+from pipelines.cli import app
+from pipelines.console import EXPECTED
+from pipelines.runs import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    KEEP_DAYS,
+    KEEP_RUNS,
+    KILLED,
+    RUNNING,
+    newly_killed,
+    recorded,
+    runs_in,
+    tidy,
+)
+
+DAY_NS = 86_400_000_000_000
+BEGAN_NS = 20_400 * DAY_NS
+CHILD = """
+import sys
+from pathlib import Path
+from pipelines.runs import recorded
+with recorded(Path(sys.argv[1]), "retrain", parameters={}, expected=()) as run:
+    run.step("one")
+    run.step("two")
+    print("two", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def record(tmp_path):
+    def begun(command="retrain", *, clock=lambda: BEGAN_NS, **told):
+        asked = {"parameters": {}, "expected": EXPECTED, "clock": clock} | told
+        return recorded(tmp_path / "runs", command, **asked)
+
+    return begun
+
+
+@pytest.fixture
+def runs_dir(tmp_path):
+    return tmp_path / "runs"
+
+
+def test_every_step_is_on_disk_when_it_begins_with_the_seconds_of_the_one_before(record, runs_dir):
+    with record(as_of=BEGAN_NS // 1_000, parameters={"models": ["churn"], "seed": 7}) as run:
+        for n, name in enumerate(("reading", "fitting", "registering"), start=1):
+            run.step(name)
+            (kept,) = runs_in(runs_dir)
+            assert [step.name for step in kept.steps][-1] == name
+            assert [step.seconds is None for step in kept.steps] == [False] * (n - 1) + [True]
+            assert (kept.outcome, kept.seconds) == (RUNNING, None)
+        run.tell(churn="3")
+    (kept,) = runs_in(runs_dir)
+    assert (kept.outcome, kept.exit_code, kept.facts) == (DONE, 0, {"churn": "3"})
+    assert kept.as_of == kept.began_at == "2025-11-08T00:00:00.000+00:00"
+    assert kept.parameters == {"models": ["churn"], "seed": 7}
+    assert sum(step.seconds for step in kept.steps) <= kept.seconds + 0.002
+    lines = (runs_dir / kept.id / "run.log").read_text().splitlines()
+    assert [line.rsplit(": ", 1)[-1] for line in lines[:3]] == ["reading", "fitting", "registering"]
+    assert len(lines) == 4
+    assert all(kept.id in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("raised", "outcome", "code", "error"),
+    [
+        (
+            StoreUnavailableError("redis://me:secret@host/0", "is\naway", "start it"),
+            FAILED, 2, "redis://...@host/0: is away; start it",
+        ),
+        (ValueError("a row of data"), FAILED, 1, "ValueError"),
+        (KeyboardInterrupt(), INTERRUPTED, None, ""),
+        (typer.Exit(1), DONE, 1, ""),
+        (typer.Exit(3), FAILED, 3, ""),
+    ],
+)  # fmt: skip
+def test_what_ends_a_run_is_kept_without_secrets_or_data(
+    record, runs_dir, raised, outcome, code, error
+):
+    with pytest.raises(type(raised)), record():
+        raise raised
+    (kept,) = runs_in(runs_dir)
+    assert (kept.outcome, kept.exit_code, kept.error) == (outcome, code, error)
+    written = b"".join(file.read_bytes() for file in (runs_dir / kept.id).iterdir())
+    assert b"secret" not in written
+    assert b"a row of data" not in written
+
+
+def test_a_killed_run_is_known_by_its_lock_and_told_of_once(runs_dir):
+    command = [sys.executable, "-c", CHILD, str(runs_dir)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout.readline() == "two\n"
+        assert [run.outcome for run in runs_in(runs_dir)] == [RUNNING]
+        assert newly_killed(runs_dir) == []
+        child.kill()
+        child.wait()
+    (run,) = runs_in(runs_dir)
+    assert (run.outcome, [step.name for step in run.steps]) == (KILLED, ["one", "two"])
+    assert [found.id for found in newly_killed(runs_dir)] == [run.id]
+    assert newly_killed(runs_dir) == []
+    assert runs_in(runs_dir) == [run]
+
+
+def test_a_run_is_kept_while_it_is_among_the_last_or_young(runs_dir):
+    now = datetime.fromtimestamp(BEGAN_NS / 1e9, UTC)
+    for days, count in ((1, 5), (KEEP_DAYS - 1, KEEP_RUNS), (KEEP_DAYS + 1, 7)):
+        for n in range(count):
+            (runs_dir / f"{now - timedelta(days=days):%Y%m%dT%H%M%S000}-{n:06x}").mkdir(
+                parents=True
+            )
+    (runs_dir / "not-ours").mkdir()
+    tidy(runs_dir, now=BEGAN_NS // 1_000)
+    assert len(list(runs_dir.iterdir())) == 5 + KEEP_RUNS + 1
+    tidy(runs_dir, now=BEGAN_NS // 1_000 + 1_000 * DAY_NS // 1_000)
+    assert len(list(runs_dir.iterdir())) == KEEP_RUNS + 1
+
+
+def test_a_run_that_cannot_be_put_on_record_goes_on(record, runs_dir, caplog):
+    runs_dir.write_text("in the way")
+    with record() as run:
+        run.step("one")
+        run.step("two")
+    assert caplog.text.count("not put on record") == 1
+
+
+def test_a_file_of_another_version_is_passed_over(record, runs_dir):
+    with record():
+        pass
+    (folder,) = runs_dir.iterdir()
+    told = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(told | {"more": 1}))
+    assert runs_in(runs_dir) == []
+    assert newly_killed(runs_dir) == []
+
+
+@pytest.fixture
+def opportune(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPPORTUNE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.delenv("OPPORTUNE_KEY_SECRET", raising=False)
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_commands_are_listed_newest_first_with_what_came_of_them(opportune, tmp_path, runs_dir):
+    file = tmp_path / "f.csv"
+    file.write_text("event_id,type,recipient_key,occurred_at\na,sent,somebody,2024-01-01\n")
+    assert opportune("ingest", file).exit_code == 0
+    assert opportune("check", "--as-of", "2024-01-02").exit_code <= 1
+    assert opportune("relabel", "--from", tmp_path / "none.csv").exit_code == 2
+    assert [run.command for run in runs_in(runs_dir)] == ["relabel", "check", "ingest"]
+    shown = opportune("runs")
+    assert shown.exit_code == 0
+    rows = [line.split("│") for line in shown.stdout.splitlines() if line.startswith("│")]
+    rows = [[cell.strip() for cell in row[1:-1]] for row in rows if row[1].strip()]  # not folded
+    assert [row[2] for row in rows] == ["relabel", "check", "ingest"]
+    assert [row[4] for row in rows] == ["failed", "done", "done"]
+    assert rows[1][3] == "2024-01-02 00:00"
+    assert "accepted 1" in rows[2][6]
+    assert "none.csv" in runs_in(runs_dir)[0].error
+    ingested = runs_in(runs_dir)[-1]
+    told = opportune("runs", ingested.id[-6:])
+    assert told.exit_code == 0
+    assert "importing" in told.stdout
+    assert ingested.id in told.stdout
+    assert "relabel" in opportune("runs", "last").stdout
+    unknown = opportune("runs", "zzz")
+    assert unknown.exit_code == 2
+    assert "zzz" in unknown.stderr
+    written = "".join(f.read_text() for f in runs_dir.rglob("*") if f.is_file())
+    assert "somebody" not in written
+
+
+def test_the_next_command_says_which_one_was_killed(opportune, record, runs_dir):
+    with record(clock=lambda: BEGAN_NS) as run:
+        run.step("fitting trees")
+    (folder,) = runs_dir.iterdir()
+    told = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(told | {"outcome": RUNNING}))  # and nobody's lock
+    said = opportune("check").stderr
+    assert "was killed in the step: fitting trees" in said
+    assert folder.name in said
+    assert "killed" not in opportune("check").stderr
+    assert "killed" in opportune("runs").stdout
