@@ -17,20 +17,23 @@ UV_COMPILE := uv pip compile pyproject.toml --generate-hashes --no-emit-index-ur
 	--no-annotate --python-version 3.11 --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: setup demo test lint bench lock help
+.PHONY: setup demo test test-long lint bench lock help
 .SILENT:
 
 help: ## list these targets
-	sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
+	sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
 
 setup: $(STAMP) ## make .venv as requirements.lock has it; redone only when that or pyproject.toml changed
 
 demo: setup ## run the product from end to end on simulated mail
 	$(BIN)/opportune demo
 
-test: lint ## the gate: lint, then all tests
+test: lint ## the gate: lint, then all tests but the long ones
 	echo "pytest, $(WORKERS) at a time"
 	$(BIN)/python -m pytest --quiet -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+test-long: setup ## the tests that take a minute or more each: examples, images, kills
+	$(BIN)/python -m pytest --quiet -m long
 
 lint: setup ## style, format, types and who may import whom
 	echo "ruff check"
@@ -61,8 +64,8 @@ $(LOCKED): requirements.lock
 			"name another with make PYTHON=..." >&2; exit 1; }
 	echo "making $(VENV) with $$($(PYTHON) --version)"
 	$(PYTHON) -m venv --clear $(VENV)
-	echo "installing requirements.lock (some minutes)"
-	$(PIP) install --require-hashes --no-deps -r requirements.lock
+	echo "installing requirements.lock (some minutes)"  # most modules are never imported nor compiled
+	$(PIP) install --require-hashes --no-deps --no-compile -r requirements.lock
 	touch $@
 
 $(STAMP): $(LOCKED) pyproject.toml

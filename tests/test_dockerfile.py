@@ -170,6 +170,7 @@ def test_the_serving_image_is_compiled(serving_image):
     )
 
 
+@pytest.mark.long
 def test_the_pipelines_image_has_the_command(tmp_path):
     replay = Replay(tmp_path)
     replay.replay("wheel")

@@ -152,6 +152,7 @@ def test_the_commands_of_the_page_on_runs_show_the_run(tmp_path):
     assert "importing" in said
 
 
+@pytest.mark.long
 @pytest.mark.shared
 def test_the_online_retail_example_runs_and_scores_a_known_customer(tmp_path, shared_data):
     assert shared_data.is_dir()
@@ -166,6 +167,7 @@ def test_the_online_retail_example_runs_and_scores_a_known_customer(tmp_path, sh
     assert measures_of(tmp_path / "var/online-retail/models/content_preference/1")["NDCG@10"] > 0.3
 
 
+@pytest.mark.long
 @pytest.mark.shared
 def test_the_developer_activity_example_runs_and_scores_a_known_person(tmp_path, shared_data):
     assert shared_data.is_dir()

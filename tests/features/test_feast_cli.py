@@ -129,6 +129,7 @@ def test_a_point_in_time_join_after_it_equals_assemble_and_feast_materializes_ag
     assert 0 < answer["delivered_hl30d"][0] < 24
 
 
+@pytest.mark.long
 def test_every_command_of_the_page_runs(checkout):
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "feast.md").read_text(), re.DOTALL)
     bin_folder = checkout / ".venv" / "bin"

@@ -20,6 +20,7 @@ def files_of(data_dir: Path, version, into: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
+@pytest.mark.long
 def test_a_killed_retrain_run_again_gives_the_bytes_of_an_undisturbed_one(small_world, tmp_path):
     calm, killed = (small_world.copy(tmp_path / name).data_dir for name in ("calm", "killed"))
     whole(calm, *ASKED)
