@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 NEEDS_ROOT = ("useradd ", "apt-get ")
 NOT_FOR_SERVING = {

@@ -3,6 +3,8 @@
 import random
 from pathlib import Path
 
+import pytest
+
 from models.mlflow_registry import MlflowRegistry
 from pipelines.runs import DONE, KILLED, runs_in
 from tests.pipelines.killed import Command, whole
