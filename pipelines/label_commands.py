@@ -1,6 +1,7 @@
 """The command that brings labels up to date: relabel."""
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,17 +40,17 @@ def relabel_command(
 
     Exit code: 1 when the file names an event that is no open or click in the log, else 0.
     """
-    with (
-        errors_shown(),
-        run_shown("relabel", Settings().data_dir, file=file, dry_run=dry_run) as run,
-    ):
-        run.step("reading the event log")
+    with errors_shown(), ExitStack() as opened:
         from features.events.log import EventLog
         from pipelines.relabel import relabel, relabel_by_hand
         from pipelines.verdicts import read_verdicts
 
-        verdicts = None if file is None else read_verdicts(file)
         settings = Settings()
+        verdicts = None if file is None else read_verdicts(file)
+        run = opened.enter_context(
+            run_shown("relabel", settings.data_dir, file=file, dry_run=dry_run)
+        )
+        run.step("reading the event log")
         with EventLog(settings.events_dir) as log:
             if verdicts is None:
                 done = relabel(log, is_dry=dry_run, step=run.step)
