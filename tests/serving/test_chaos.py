@@ -88,7 +88,7 @@ def test_a_redis_that_is_killed_and_comes_back_empty(start, copied, tmp_path):
             with ValkeyServer(port, data_dir=tmp_path / "redis", config=config):
                 until(lambda: reason(service, copied) == "unknown_recipient")
                 assert event(service, "r-new") == 200  # the log rebuilds the states
-                until(lambda: reason(service, copied) == "none")
+                until(lambda: reason(service, copied) == "none", seconds=60)
 
 
 def test_an_online_file_that_is_deleted(start, copied):
