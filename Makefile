@@ -64,8 +64,9 @@ $(LOCKED): requirements.lock
 			"name another with make PYTHON=..." >&2; exit 1; }
 	echo "making $(VENV) with $$($(PYTHON) --version)"
 	$(PYTHON) -m venv --clear $(VENV)
-	echo "installing requirements.lock (some minutes)"  # most modules are never imported nor compiled
+	echo "installing requirements.lock (some minutes)"
 	$(PIP) install --require-hashes --no-deps --no-compile -r requirements.lock
+	$(VENV)/bin/python -m compileall -q -j 0 -x '[/_]tests?[/.]' $(VENV)/lib  # on all cores, as pip does not
 	touch $@
 
 $(STAMP): $(LOCKED) pyproject.toml
