@@ -161,23 +161,24 @@ def test_commands_are_listed_newest_first_with_what_came_of_them(opportune, tmp_
     file.write_text("event_id,type,recipient_key,occurred_at\na,sent,somebody,2024-01-01\n")
     assert opportune("ingest", file).exit_code == 0
     assert opportune("check", "--as-of", "2024-01-02").exit_code <= 1
-    assert opportune("relabel", "--from", tmp_path / "none.csv").exit_code == 2
-    assert [run.command for run in runs_in(runs_dir)] == ["relabel", "check", "ingest"]
+    assert opportune("relabel", "--from", tmp_path / "none.csv").exit_code == 2  # nothing begun
+    assert opportune("rollback", "churn").exit_code == 2
+    assert [run.command for run in runs_in(runs_dir)] == ["rollback", "check", "ingest"]
     shown = opportune("runs")
     assert shown.exit_code == 0
     rows = [line.split("│") for line in shown.stdout.splitlines() if line.startswith("│")]
     rows = [[cell.strip() for cell in row[1:-1]] for row in rows if row[1].strip()]  # not folded
-    assert [row[2] for row in rows] == ["relabel", "check", "ingest"]
+    assert [row[2] for row in rows] == ["rollback", "check", "ingest"]
     assert [row[4] for row in rows] == ["failed", "done", "done"]
     assert rows[1][3] == "2024-01-02 00:00"
     assert "accepted 1" in rows[2][6]
-    assert "none.csv" in runs_in(runs_dir)[0].error
+    assert "churn" in runs_in(runs_dir)[0].error
     ingested = runs_in(runs_dir)[-1]
     told = opportune("runs", ingested.id[-6:])
     assert told.exit_code == 0
     assert "importing" in told.stdout
     assert ingested.id in told.stdout
-    assert "relabel" in opportune("runs", "last").stdout
+    assert "rollback" in opportune("runs", "last").stdout
     unknown = opportune("runs", "zzz")
     assert unknown.exit_code == 2
     assert "zzz" in unknown.stderr

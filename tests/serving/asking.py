@@ -3,6 +3,7 @@
 import http.client
 import re
 import time
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,11 +30,11 @@ def asked(service, path, body=None):
         return answer.status, answer.read()
 
 
-def until(is_so, *, seconds=20.0):
+def until(is_so, *, seconds=60.0, told=lambda: "it did not become true in time"):
     """Ask ten times a second until it is so."""
     ends = time.monotonic() + seconds
     while not is_so():
-        assert time.monotonic() < ends, "it did not become true in time"
+        assert time.monotonic() < ends, told()
         time.sleep(0.1)
 
 
@@ -49,8 +50,16 @@ def score(service, key):
     return orjson.loads(text)
 
 
-def reason(service, world):
-    return score(service, world.people[0])["fallback"]["reason"]
+def until_reason(service, world, wanted):
+    """Until the score of one who is well known has this reason."""
+    seen = Counter()
+
+    def is_wanted():
+        found = score(service, world.people[0])["fallback"]
+        seen[tuple(found["parts"].values())] += 1
+        return found["reason"] == wanted
+
+    until(is_wanted, told=lambda: f"never {wanted}: {seen}")
 
 
 def kept_from_the_cpu_s(service):

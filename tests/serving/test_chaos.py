@@ -23,7 +23,7 @@ from features import decisions
 from models.registry import ModelFolder
 from pipelines.processes import free_port
 from serving.http.rooms import INTAKES
-from tests.serving.asking import asked, metric, reason, score, until
+from tests.serving.asking import asked, metric, score, until, until_reason
 from tests.serving.load import under_load
 
 DEADLINE_MS = 300  # twice the usual: other tests run beside
@@ -64,16 +64,16 @@ def event(service, key):
 
 def test_a_redis_that_stands_still(start, copied, redis_of_ours):
     service = start(OPPORTUNE_ONLINE_STORE=f"{redis_of_ours.connection_url}/0")
-    until(lambda: reason(service, copied) == "none")
+    until_reason(service, copied, "none")
     server = redis_of_ours._process
     with under_load(service, copied):
         server.send_signal(signal.SIGSTOP)
         time.sleep(1.5)
-        until(lambda: reason(service, copied) == "store_unavailable")
+        until_reason(service, copied, "store_unavailable")
         status, ready = asked(service, "/readyz")
         assert (status, orjson.loads(ready)["online_store"]) == (200, "unavailable")
         server.send_signal(signal.SIGCONT)
-        until(lambda: reason(service, copied) == "none")
+    until_reason(service, copied, "none")
 
 
 def test_a_redis_that_is_killed_and_comes_back_empty(start, copied, tmp_path):
@@ -84,11 +84,11 @@ def test_a_redis_that_is_killed_and_comes_back_empty(start, copied, tmp_path):
         service = start(OPPORTUNE_ONLINE_STORE=f"{first.connection_url}/0")
         with under_load(service, copied, late=LATE_WHILE_REBUILT):
             first._process.kill()
-            until(lambda: reason(service, copied) == "store_unavailable")
+            until_reason(service, copied, "store_unavailable")
             with ValkeyServer(port, data_dir=tmp_path / "redis", config=config):
-                until(lambda: reason(service, copied) == "unknown_recipient")
+                until_reason(service, copied, "unknown_recipient")
                 assert event(service, "r-new") == 200  # the log rebuilds the states
-                until(lambda: reason(service, copied) == "none", seconds=60)
+                until(lambda: score(service, "r-new")["evidence_n"] == 1)
 
 
 def test_an_online_file_that_is_deleted(start, copied):
@@ -96,10 +96,10 @@ def test_an_online_file_that_is_deleted(start, copied):
     with under_load(service, copied, late=LATE_WHILE_REBUILT):
         for file in copied.data_dir.glob("online.sqlite*"):
             file.unlink()
-        until(lambda: reason(service, copied) == "unknown_recipient")
+        until_reason(service, copied, "unknown_recipient")
         assert event(service, "r-new") == 200
-        until(lambda: reason(service, copied) == "none")
         until(lambda: score(service, "r-new")["evidence_n"] == 1)
+    until_reason(service, copied, "none")
 
 
 def test_bundles_that_are_damaged_or_half_there(start, copied):
@@ -112,8 +112,8 @@ def test_bundles_that_are_damaged_or_half_there(start, copied):
         (copied.data_dir / "models" / "churn" / "8").mkdir()
         folder.point("churn", "8")
         until(lambda: metric(service, "opportune_bundles_refused_total") > 0)
-        until(lambda: score(service, copied.people[0])["models"]["churn"] == "1")
-        until(lambda: reason(service, copied) == "none")
+    until_reason(service, copied, "none")
+    assert score(service, copied.people[0])["models"]["churn"] == "1"
 
 
 def test_a_disk_on_which_no_decision_fits(start, copied):
@@ -130,7 +130,7 @@ def test_a_disk_on_which_no_decision_fits(start, copied):
         until(lambda: metric(service, lost) > 100)
         process.rlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         score(service, "after")
-        until(lambda: reason(service, copied) == "none")
+    until_reason(service, copied, "none")
     n_lost = metric(service, lost)
     service.stop()
     found = decisions.read(folder).collect()
@@ -140,14 +140,17 @@ def test_a_disk_on_which_no_decision_fits(start, copied):
 
 def test_a_log_of_events_that_another_writer_holds(start, copied):
     service = start()
-    with under_load(service, copied), ThreadPoolExecutor(INTAKES) as pool:
-        log = copied.data_dir / "events" / "log.sqlite"
-        with closing(sqlite3.connect(log, isolation_level=None)) as other:
+    log = copied.data_dir / "events" / "log.sqlite"
+    with (
+        ThreadPoolExecutor(INTAKES) as pool,
+        closing(sqlite3.connect(log, isolation_level=None)) as other,
+    ):
+        with under_load(service, copied):
             other.execute("BEGIN IMMEDIATE")
             posts = [pool.submit(event, service, f"r{n}") for n in range(INTAKES)]
             time.sleep(1.5)
-            until(lambda: reason(service, copied) == "none")
-            other.execute("ROLLBACK")
+        until_reason(service, copied, "none")
+        other.execute("ROLLBACK")
         assert {post.result() for post in posts} == {200}
         until(lambda: score(service, "r0")["evidence_n"] == 1)
 
