@@ -2,34 +2,28 @@
 
 It emits what a sender's webhooks and site tags would have emitted, machine opens included,
 and keeps apart what no sender knows: rhythm, taste, who has left for good. A world is drawn
-from its seed (`world`); this module lives its weeks.
+from its seed (`world`) and its weeks are lived (`world_life`).
 """
 
-import hashlib
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import polars as pl
 
-from features.events.schema import DAY_US, SECOND_US
-from features.events.schema import EventType as E
 from features.events.world import World
-from features.events.world_clock import WEEK_US, Array
-from features.events.world_events import WorldEvents, write_ndjson
-from features.events.world_living import Living
-from features.events.world_mail import mail
+from features.events.world_clock import Array
+from features.events.world_events import write_ndjson
+from features.events.world_life import Life
 from features.events.world_moods import Moods
 from features.events.world_parameters import Twists
 from features.events.world_policy import Decide
 from features.events.world_shift import Shift
-from features.events.world_site import organic_visits, visit
 from features.events.world_truth import Oracle, Week
 
 __all__ = ["Simulated", "simulate", "write_ndjson"]
 
 DORMANT_BELOW: Final = 0.1  # of full energy
-_MINUTE_US: Final = 60 * SECOND_US
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,40 +61,21 @@ def simulate(  # noqa: PLR0913  one call says all of a world
         decide: Takes the place of the sender of the logs.
         shift: What changes on the way; the events before it are those of the world without.
     """
-    begin = ends_at - weeks * WEEK_US
-    drawing, dice = (np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(2))
-    twists = twists or Twists()
-    world = World.drawn(drawing, n_recipients=n_recipients, span=(begin, ends_at), twists=twists)
-    moods = Moods.at_begin(world, dice, begin)
-    events, lived = WorldEvents(), []
-    living = Living(world, moods, events, dice, decide)
-    joined = np.flatnonzero(world.recipients.signed_up_at >= begin)
-    events.add(E.SIGNED_UP, joined, world.recipients.signed_up_at[joined])
-    send = 0
-    for week in range(begin, ends_at, WEEK_US):
-        moods.live_a_week(world, dice, week)
-        if shift is not None and week - WEEK_US < shift.at <= week:
-            shift.change(world, moods, np.random.default_rng(seed))
-        lived.append(Week.of(week, moods))
-        for day in _send_days(world, week):
-            clicker, item, at = mail(living, send=send, day=day)
-            visit(living, clicker, at, entry=item)
-            send += 1
-        visitor, at = organic_visits(living, begin=week)
-        moods.hear(visitor, at)
-        visit(living, visitor, at)
-    lived.append(Week.of(ends_at, moods))
-    keys = recipient_keys(seed, n_recipients)
-    named = f"{seed} {n_recipients} {weeks} {ends_at} {twists if twists != Twists() else ''}"
-    prefix = f"sim-{hashlib.blake2b(named.encode(), digest_size=4).hexdigest()}-"
-    frame = events.frame(world, keys, stopped_at=moods.stopped_at, ends_at=ends_at, prefix=prefix)
-    truth = truth_of(world, moods, keys, ends_at=ends_at)
-    return Simulated(frame, truth, Oracle(world, moods, tuple(lived)))
-
-
-def recipient_keys(seed: int, n_recipients: int) -> list[str]:
-    """Keys of a world's recipients; worlds of different seeds share none."""
-    return [f"w{seed}-r{number:06}" for number in range(n_recipients)]
+    life = Life.begun(
+        seed=seed,
+        n_recipients=n_recipients,
+        weeks=weeks,
+        ends_at=ends_at,
+        twists=twists,
+        decide=decide,
+        shift=shift,
+    )
+    while life.at < ends_at:
+        life.live_a_week()
+    world, moods = life.living.world, life.living.moods
+    weeks_lived = (*life.lived, Week.of(ends_at, moods))
+    truth = truth_of(world, moods, life.keys, ends_at=ends_at)
+    return Simulated(life.events(before=ends_at), truth, Oracle(world, moods, weeks_lived))
 
 
 def truth_of(world: World, moods: Moods, keys: list[str], *, ends_at: int) -> pl.DataFrame:
@@ -133,14 +108,6 @@ def truth_of(world: World, moods: Moods, keys: list[str], *, ends_at: int) -> pl
             "rhythm": _rows(moods.rhythm),
         }
     )
-
-
-def _send_days(world: World, begin: int) -> list[int]:
-    """Midnights of the sending days of the week from `begin`, on the sender's clock."""
-    ahead = world.clock.offsets_at(np.array([world.sender_zone]), np.array([begin]))
-    first = -(-(begin + int(ahead[0]) * _MINUTE_US) // DAY_US)
-    days = range(first, first + 7)
-    return [day * DAY_US for day in days if (day + 3) % 7 in world.send_days]
 
 
 def _rows(values: Array) -> pl.Series:

@@ -10,7 +10,7 @@ from features.events.world_moods import Moods
 from features.events.world_policy import Decide
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Living:
     """Who is in which mood, what was recorded so far, the dice, and who decides on mails.
 
