@@ -1,51 +1,46 @@
-"""The whole loop on a made-up world: events in, a rendered mail out, in a few minutes.
+"""The whole loop on a made-up world: events in, weeks of decided mails, a rendered mail out.
 
 Every part is the real one: the log, Feast, the trainings, MLflow, the service over HTTP.
 """
 
-import os
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
-from urllib.request import Request, urlopen
+from typing import Final
 
-import orjson
-import polars as pl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from features.errors import StoreUnavailableError
 from features.events.log import EventLog
-from features.events.schema import DAY_US, SECOND_US
-from features.events.simulator import simulate, write_ndjson
+from features.events.schema import DAY_US
+from features.events.world_clock import WEEK_US
+from features.events.world_events import write_ndjson
+from features.events.world_life import Life
+from features.events.world_parameters import Twists
+from features.events.world_shift import Shift
 from features.feast_store import FeastStore
 from features.online import open_store
 from models.gates import Verdict
 from models.mlflow_registry import MlflowRegistry
 from models.registry import ModelFolder
 from models.specs import SPECS
+from pipelines.closed_loop import ClosedLoop, Worth, worth
+from pipelines.demo_scenes import Scores, rendered, scored
+from pipelines.demo_servers import Servers
+from pipelines.demo_weeks import WEEKS, Week, drifts_at, play
 from pipelines.ingest import BATCH_ROWS, IngestProgress, ingest
+from pipelines.loop_care import Places
+from pipelines.loop_service import PRESENT
 from pipelines.materialize import materialize
-from pipelines.processes import free_port, running, wait_until_ready
 from pipelines.promote import promote
 from pipelines.retrain import Candidate, order_for, retrain
 from pipelines.review import review
-from pipelines.run_commands import MLFLOW_ENVIRONMENT, mlflow_server
 from pipelines.settings import Settings
 from pipelines.summary import IngestSummary
-from training.recipe import Order
+from serving.client import Client
+from training import plots
 
-N_CANDIDATES: Final = 6
-READY_S: Final = 90.0
-SWAP_S: Final = 60.0
-TEMPLATE: Final = "demo_mail.html.j2"
-
-Answer = dict[str, Any]
+ANSWERS_S: Final = 120.0  # a thousand decisions, on a machine that does other things as well
 
 
 @dataclass(slots=True)
@@ -53,86 +48,110 @@ class Demo:
     """What happened, for `demo_view` to show."""
 
     data_dir: Path
-    truth: pl.DataFrame
+    n_recipients: int
     ingested: IngestSummary | None = None
     candidates: list[Candidate] = field(default_factory=list)
     verdicts: dict[str, Verdict | None] = field(default_factory=dict)
-    answers: list[Answer] = field(default_factory=list)
-    before: Answer = field(default_factory=dict)
-    after: Answer = field(default_factory=dict)
-    clicked_item: str = ""
-    clicked_topic: str = ""
-    swapped: tuple[str, str, float] = ("", "", 0.0)
+    weeks: list[Week] = field(default_factory=list)
+    worth: Worth | None = None
+    scores: Scores = field(default_factory=Scores)
     mail: Path = Path()
+    picture: Path = Path()
     mlflow_url: str = ""
-    mlflow: subprocess.Popen[bytes] | None = None
     service_url: str = ""
     took: dict[str, float] = field(default_factory=dict)
 
 
 @contextmanager
 def demo(
-    settings: Settings, *, n_recipients: int, weeks: int, now: int, step: Callable[[str], None]
+    settings: Settings,
+    *,
+    n_recipients: int,
+    weeks: int,
+    now: int,
+    step: Callable[[str], None],
+    twists: Twists | None = None,
 ) -> Iterator[Demo]:
     """Run the loop; inside the block MLflow and the service still answer.
 
     Args:
         settings: Its data directory is emptied first.
+        weeks: Of mail before the service decides; `demo_weeks.WEEKS` follow.
         now: Microseconds; the world ends just before today.
+        twists: How the world departs from what models assume.
     """
     shutil.rmtree(settings.data_dir, ignore_errors=True)
     settings.data_dir.mkdir(parents=True)
-    with ExitStack() as servers:
-        timed = _Timed(step)
+    today = now // DAY_US * DAY_US
+    since = today - WEEKS * WEEK_US
+    with ExitStack() as stack:
+        servers, timed = Servers(stack, settings), _Timed(step)
+        told = Demo(settings.data_dir, n_recipients, took=timed.seconds)
         with timed("simulate"):
-            today = now // DAY_US * DAY_US
-            world = simulate(
-                seed=settings.seed, n_recipients=n_recipients, weeks=weeks, ends_at=today
-            )
+            life = Life.begun(
+                seed=settings.seed, n_recipients=n_recipients, weeks=weeks + WEEKS, ends_at=today,
+                twists=twists, shift=Shift(drifts_at(since), tastes=True),
+            )  # fmt: skip
+            while life.at < since:
+                life.live_a_week()
             file = settings.data_dir / "world.ndjson"
-            write_ndjson(world.events, file)
-        told = Demo(settings.data_dir, world.truth, took=timed.seconds)
+            write_ndjson(life.events(before=since), file)
+        log = stack.enter_context(EventLog(settings.events_dir))
+        feast = FeastStore(settings.feast_dir, online=settings.online_address)
         registry = MlflowRegistry(settings.mlflow_uri, artifacts=settings.artifacts_dir.as_uri())
         folder = ModelFolder(settings.models_dir)
-        with EventLog(settings.events_dir) as log:
-            with timed("ingest"):
-                told.ingested = ingest(
-                    file,
-                    log=log,
-                    mapping=None,
-                    rejects=settings.rejects_dir / "world.ndjson",
-                    received_at=now,
-                    progress=_now_and_then(step),
-                )
-            feast = FeastStore(settings.feast_dir, online=settings.online_address)
-            with timed("materialize"), open_store(settings.online_address) as store:
-                materialize(log=log, feast=feast, store=store, step=timed.inner("materialize"))
-            _start_mlflow(servers, settings, told)
-            order = order_for(
-                log,
-                feast,
-                as_of=today,
-                seed=settings.seed,
-                horizon_days=None,
-                step=timed.inner("retrain"),
-            )
-            assert order is not None  # noqa: S101  events were just ingested
-            for spec in SPECS:
-                with timed(f"train {spec.name}"):
-                    made = retrain(spec.name, order=order, registry=registry)
-                    told.candidates.append(made)
-                    told.verdicts[spec.name] = review(made.version, registry=registry)
-                    # Whatever the gates say: the demo shows what they say and goes on.
-                    promote(spec.name, "candidate", registry=registry, folder=folder)
+        places = Places(settings, servers.serving, log, feast, registry, folder)
+        with timed("ingest"):
+            told.ingested = ingest(
+                file, log=log, mapping=None, rejects=settings.rejects_dir / "world.ndjson",
+                received_at=now, progress=_now_and_then(step),
+            )  # fmt: skip
+        with timed("materialize"), open_store(settings.online_address) as store:
+            materialize(log=log, feast=feast, store=store, step=timed.inner("materialize"))
+        servers.start_mlflow()
+        _train(told, places, since, timed)
+        servers.calendar.set(since)
         with timed("start the service"):
-            _start_service(servers, settings, told)
+            servers.start_service()
+        told.mlflow_url, told.service_url = servers.mlflow_url, servers.service_url
+        with timed("play the weeks"), Client(told.service_url, timeout_s=ANSWERS_S) as client:
+            loop = ClosedLoop(life, client, servers.calendar, since, told_until=since)
+            life.decide_by(loop.decide)
+            told.weeks = play(loop, places, servers, step=step)
+            told.worth = worth(loop.sent)
+            told.picture = _picture(told)
+        servers.calendar.set(PRESENT)
+        events = life.events(before=today)
         with timed("score over HTTP"):
-            _score(told, world.events, now)
+            told.scores = scored(told.service_url, events, now)
         with timed("render a mail"):
-            _render(told, world.events)
-        with timed("swap a champion"):
-            _swap(told, order, registry)
+            told.mail = rendered(told.scores.after, events, told.data_dir / "mail.html")
         yield told
+
+
+def _train(told: Demo, places: Places, since: int, timed: "_Timed") -> None:
+    """The first champions."""
+    order = order_for(
+        places.log, places.feast, as_of=since, seed=places.settings.seed, horizon_days=None,
+        step=timed.inner("retrain"),
+    )  # fmt: skip
+    assert order is not None  # noqa: S101  events were just ingested
+    for spec in SPECS:
+        with timed(f"train {spec.name}"):
+            made = retrain(spec.name, order=order, registry=places.registry)
+            told.candidates.append(made)
+            told.verdicts[spec.name] = review(made.version, registry=places.registry)
+            # Whatever the gates say: the demo shows what they say and goes on.
+            promote(spec.name, "candidate", registry=places.registry, folder=places.folder)
+
+
+def _picture(told: Demo) -> Path:
+    file = told.data_dir / "weeks.png"
+    lifts = [100 * week.worth.lift for week in told.weeks]
+    held_out = [week.held_out for week in told.weeks]
+    said = [None if m is None else (100 * m.low, 100 * m.value, 100 * m.high) for m in held_out]
+    file.write_bytes(plots.lifts(lifts, said, title="% more engagement than the sender's own mail"))
+    return file
 
 
 class _Timed:
@@ -161,135 +180,3 @@ def _now_and_then(step: Callable[[str], None]) -> Callable[[IngestProgress], Non
             step(f"ingest: {at.stored:,} events stored")
 
     return tell
-
-
-def _start_mlflow(servers: ExitStack, settings: Settings, told: Demo) -> None:
-    port = free_port(5000)
-    told.mlflow_url = f"http://127.0.0.1:{port}"
-    log = settings.data_dir / "mlflow-server.log"
-    environment = _environment(settings, MLFLOW_ENVIRONMENT)
-    command = mlflow_server(settings, port)
-    told.mlflow = servers.enter_context(running(command, environment=environment, log=log))
-
-
-def _start_service(servers: ExitStack, settings: Settings, told: Demo) -> None:
-    port = free_port(8080)
-    told.service_url = f"http://127.0.0.1:{port}"
-    log = settings.data_dir / "service.log"
-    more = {"OPPORTUNE_PORT": str(port), "OPPORTUNE_MLFLOW_URL": told.mlflow_url}
-    command = [sys.executable, "-m", "serving"]
-    environment = _environment(settings, more)
-    child = servers.enter_context(running(command, environment=environment, log=log))
-    wait_until_ready(f"{told.service_url}/readyz", child, seconds=READY_S, log=log)
-    if told.mlflow is not None:  # begun long before, while the models were trained
-        own = settings.data_dir / "mlflow-server.log"
-        wait_until_ready(f"{told.mlflow_url}/health", told.mlflow, seconds=READY_S, log=own)
-
-
-def _environment(settings: Settings, more: Mapping[str, str]) -> dict[str, str]:
-    own = {"OPPORTUNE_DATA_DIR": str(settings.data_dir.absolute())}
-    return dict(os.environ) | own | dict(more)  # noqa: TID251  a child inherits the environment
-
-
-def _score(told: Demo, events: pl.DataFrame, now: int) -> None:
-    """A few people and a stranger; then one clicks, and the next score knows."""
-    items = _items(events)
-    asked = [{"content_id": item, "topics": topics} for item, topics in items.items()]
-    dry = {"explore": False}  # nothing is sent: the story is told of the models' own choice
-    for key in [*_people(events), "somebody-new"]:
-        body = {"recipient_key": key, "send_id": "demo-send", "candidates": asked, **dry}
-        told.answers.append(_post(told, "/v1/score", body))
-    chosen = told.answers[0]
-    last = chosen["content"]["ranking"][-1]["content_id"]
-    told.before, told.clicked_item, told.clicked_topic = chosen, last, ", ".join(items[last])
-    clicks = [
-        {
-            "event_id": f"demo-click-{i}",
-            "type": "clicked",
-            "recipient_key": chosen["recipient_key"],
-            "occurred_at": now / SECOND_US - 60 * i,
-            "content_id": last,
-            "topics": items[last],
-        }
-        for i in range(5)
-    ]
-    _post(told, "/v1/events", {"events": clicks})
-    key = chosen["recipient_key"]
-    body = {"recipient_key": key, "send_id": "demo-send", "candidates": asked, **dry}
-    told.after = _post(told, "/v1/score", body)
-
-
-def _render(told: Demo, events: pl.DataFrame) -> None:
-    loader = FileSystemLoader(Path(__file__).parent)
-    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    titles = {item: " and ".join(topics).title() for item, topics in _items(events).items()}
-    best = titles[told.after["content"]["variant"]]
-    page = pages.get_template(TEMPLATE).render(
-        score=told.after, titles=titles, headline=f"{best}, picked for you"
-    )
-    told.mail = told.data_dir / "mail.html"
-    told.mail.write_text(page)
-
-
-def _swap(told: Demo, order: Order, registry: MlflowRegistry) -> None:
-    """A second churn version becomes champion in MLflow; the service follows by itself."""
-    again = Order(order.data, order.as_of, order.first, seed=order.seed + 1, step=order.step)
-    second = retrain("churn", order=again, registry=registry)
-    registry.promote("churn", second.version.version)
-    started = time.perf_counter()
-    body = {"recipient_key": told.before["recipient_key"]}
-    serving = old = told.before["models"]["churn"]
-    while time.perf_counter() - started < SWAP_S:
-        serving = _post(told, "/v1/score", body)["models"]["churn"]
-        if serving == second.version.version:
-            break
-        time.sleep(0.1)
-    took = time.perf_counter() - started
-    if serving != second.version.version:
-        problem = f"still answers with churn {serving} {took:.0f} s after its alias moved"
-        remedy = f"see service.log and mlflow-server.log in {told.data_dir}"
-        raise StoreUnavailableError(told.service_url, problem, remedy)
-    told.swapped = (old, serving, took)
-
-
-def _items(events: pl.DataFrame) -> dict[str, list[str]]:
-    """The newest items of the world with their topics."""
-    newest = (
-        events.filter(pl.col("content_id") != "")
-        .group_by("content_id")
-        .agg(pl.col("topics").first(), pl.col("occurred_at").min().alias("since"))
-        .sort("since", "content_id", descending=True)
-        .head(N_CANDIDATES)
-    )
-    return {item: list(topics) for item, topics, _ in newest.iter_rows()}
-
-
-def _people(events: pl.DataFrame) -> list[str]:
-    """Four recipients: the liveliest, two in between, one long silent."""
-    humans = events.filter(
-        pl.col("type").is_in(["page_viewed", "purchased"])  # no scanner gets as far as the site
-    )
-    ranked = (
-        humans.group_by("recipient_key")
-        .agg(pl.len().alias("n"), pl.col("occurred_at").max().alias("last"))
-        .sort("n", "recipient_key", descending=True)
-    )
-    keys = ranked["recipient_key"].to_list()
-    silent = ranked.sort("last")["recipient_key"][0]
-    chosen = [keys[0], keys[len(keys) // 4], keys[len(keys) // 2], silent]
-    return list(dict.fromkeys(chosen))
-
-
-def _post(told: Demo, path: str, body: Mapping[str, Any]) -> Answer:
-    request = Request(  # noqa: S310  a loopback address of ours
-        told.service_url + path,
-        orjson.dumps(body),
-        {"content-type": "application/json"},
-    )
-    try:
-        with urlopen(request, timeout=30) as answer:  # noqa: S310
-            parsed: Answer = orjson.loads(answer.read())
-            return parsed
-    except OSError as error:
-        remedy = f"see service.log in {told.data_dir}"
-        raise StoreUnavailableError(told.service_url, str(error), remedy) from error

@@ -1,10 +1,12 @@
 """The demo's story as tables and links."""
 
 from rich.console import Console, Group
-from rich.panel import Panel
 from rich.table import Table
 
-from pipelines.demo import Answer, Demo
+from models.report import Measured
+from pipelines.demo import Demo
+from pipelines.demo_scenes import Answer
+from pipelines.demo_weeks import DRIFTS_AFTER, Week
 
 
 def show(told: Demo, out: Console) -> None:
@@ -13,9 +15,9 @@ def show(told: Demo, out: Console) -> None:
         _took(told),
         _models(told),
         _gates(told),
+        _weeks(told),
         _answers(told),
         _fresh(told),
-        _swap(told),
         _links(told),
     )
 
@@ -27,11 +29,12 @@ def _took(told: Demo) -> Table:
     table.add_column("what came of it")
     ingested = told.ingested
     said = {} if ingested is None else {
-        "simulate": f"{told.truth.height:,} people; what is true of them is kept apart",
+        "simulate": f"{told.n_recipients:,} people; what is true of them is kept apart",
         "ingest": f"{ingested.accepted:,} events durable, {ingested.rejected.total()} rejected",
         "materialize": "states folded, registered in Feast, online in the packed store",
         "start the service": told.service_url,
-        "score over HTTP": f"{len(told.answers) + 1} answers",
+        "play the weeks": f"{sum(week.worth.n for week in told.weeks):,} mails decided",
+        "score over HTTP": f"{len(told.scores.answers) + 1} answers",
         "render a mail": str(told.mail),
     }  # fmt: skip
     said |= {f"train {c.version.name}": f"version {c.version.version}" for c in told.candidates}
@@ -73,7 +76,7 @@ def _answers(told: Demo) -> Table:
     table = Table(title="Scores, as the renderer gets them", title_justify="left")
     for column in ("recipient", "send at", "P(engage)", "churn", "show", "evidence", "fallback"):
         table.add_column(column, overflow="fold")
-    for answer in told.answers:
+    for answer in told.scores.answers:
         churn = answer["churn"]
         table.add_row(
             answer["recipient_key"],
@@ -89,15 +92,15 @@ def _answers(told: Demo) -> Table:
 
 
 def _fresh(told: Demo) -> Table:
-    key = told.before["recipient_key"]
-    title = f"{key} clicked five times on {told.clicked_topic}: the next score knows"
+    key = told.scores.before["recipient_key"]
+    title = f"{key} clicked five times on {told.scores.clicked_topic}: the next score knows"
     table = Table(title=title, title_justify="left")
     table.add_column("item")
     table.add_column("before", justify="right")
     table.add_column("after", justify="right")
-    before, after = _chances(told.before), _chances(told.after)
+    before, after = _chances(told.scores.before), _chances(told.scores.after)
     for item, chance in after.items():
-        name = f"{item} (clicked)" if item == told.clicked_item else item
+        name = f"{item} (clicked)" if item == told.scores.clicked_item else item
         table.add_row(name, f"{before[item]:.4f}", f"{chance:.4f}")
     return table
 
@@ -106,22 +109,74 @@ def _chances(answer: Answer) -> dict[str, float]:
     return {row["content_id"]: row["p_click"] for row in answer["content"]["ranking"]}
 
 
-def _swap(told: Demo) -> Panel:
-    old, new, seconds = told.swapped
-    text = (
-        f"The alias `champion` of churn moved in MLflow from version {old}; the running service "
-        f"answered with version {new} after {seconds:.1f} s, without a restart."
+def _weeks(told: Demo) -> Table:
+    """What the decisions were worth, week by week, and who can know."""
+    table = Table(
+        title="Weeks of decided mails, beside what the sender would have sent",
+        title_justify="left",
+        caption=_caption(told),
+        caption_justify="left",
     )
-    return Panel(text, title="A champion swapped", title_align="left")
+    table.add_column("week", justify="right")
+    table.add_column("engaged within 24 h: true", justify="right")
+    table.add_column("the holdout says, so far", justify="right")
+    table.add_column("opt-outs: true", justify="right")
+    table.add_column("what happened", overflow="fold")
+    for number, week in enumerate(told.weeks, 1):
+        table.add_row(
+            str(number),
+            f"{week.worth.lift:+.1%}",
+            "" if week.held_out is None else _percent(week.held_out),
+            f"{week.worth.left:+.1%}",
+            "; ".join(_happened(number, week)),
+        )
+    return table
+
+
+def _caption(told: Demo) -> str:
+    if told.worth is None:
+        return ""
+    said = f"All weeks: {told.worth.lift:+.1%} engagement per mail, {told.worth.n:,} mails"
+    return f"{said}, {told.worth.fallbacks:.1%} answered by a fallback (people nobody knows yet)."
+
+
+def _percent(measured: Measured) -> str:
+    return f"{measured.value:+.1%} [{measured.low:+.1%}, {measured.high:+.1%}]"
+
+
+def _happened(number: int, week: Week) -> list[str]:
+    told = []
+    if number == DRIFTS_AFTER + 1:
+        told.append("everybody's taste is somebody else's from here on")
+    if week.power_cut is not None:
+        cut = week.power_cut
+        told.append(
+            f"the service killed and begun again: {cut.n_same:,} of {cut.n_asked:,} mails decided "
+            f"the same, {cut.n_lost} events lost"
+        )
+    if week.care is None:
+        return told
+    due = [each.model for each in week.care.monitored.dues if each.is_due]
+    told.append(f"due for a retrain: {', '.join(due) or 'none'}")
+    for model, verdict in week.care.verdicts.items():
+        if verdict.passed:
+            version = week.care.promoted[model]
+            seconds = f"served after {week.swap_s[model]:.1f} s, without a restart"
+            told.append(f"{model} {version} passed the gates, {seconds}")
+        else:
+            gates = ", ".join(gate.name for gate in verdict.gates if not gate.passed)
+            told.append(f"{model}: the gates refuse the new one ({gates})")
+    return told
 
 
 def _links(told: Demo) -> Group:
-    first = told.before["recipient_key"]
+    first = told.scores.before["recipient_key"]
     lines = (
         f"Review the models:  {told.mlflow_url}/#/models",
         f"Try the API:        {told.service_url}/docs",
         f"Look at one:        {told.service_url}/inspect/{first}",
         f"The rendered mail:  {told.mail}",
+        f"The weeks, drawn:   {told.picture}",
         "One score:          "
         f'curl -s {told.service_url}/v1/score -d \'{{"recipient_key": "{first}"}}\'',
     )

@@ -90,14 +90,19 @@ def monitored(  # noqa: PLR0913  the edge where everything is joined
     as_of: int,
     days: float = 7.0,
     is_now: bool = False,
+    service: ServingSettings | None = None,
 ) -> "Monitored":
-    """The monitoring of the settings' data at a moment (microseconds)."""
+    """The monitoring of the settings' data at a moment (microseconds).
+
+    Args:
+        service: What the service is set to; None for what the environment says.
+    """
     from features.online import open_store
     from pipelines.monitor import Meant, Sources, monitor
     from serving.policy import policy_of
     from training.monitoring.triggers import Limits
 
-    service = ServingSettings()
+    service = service or ServingSettings()
     policy = policy_of(service).name
     meant = Meant(policy, service.epsilon, service.epsilon_hour, service.holdout)
     limits = Limits(settings.retrain_days, settings.retrain_growth)

@@ -166,13 +166,16 @@ def simulate_command(
 
 def demo_command(
     *,
-    recipients: Annotated[int, typer.Option(help="How many people.", min=600)] = 2_000,
-    weeks: Annotated[int, typer.Option(help="How many weeks of mail.", min=30)] = 30,
+    recipients: Annotated[int, typer.Option(help="How many people.", min=600)] = 4_000,
+    weeks: Annotated[
+        int, typer.Option(help="How many weeks of mail before the service decides.", min=24)
+    ] = 24,
 ) -> None:
-    """Play the whole loop on a made-up world, from events to a rendered mail.
+    """Play the whole loop on a made-up world: events, models, weeks of decided mails, a retrain.
 
-    Empties and fills `demo` in the data directory. At the end MLflow and the service stay up to
-    look at, until Ctrl-C; with DEMO_EXIT=1 in the environment it ends by itself.
+    Shows what the decisions are worth beside the sender's own, in the truth of that world and by
+    the holdout. Empties and fills `demo` in the data directory. At the end MLflow and the service
+    stay up to look at, until Ctrl-C; with DEMO_EXIT=1 in the environment it ends by itself.
     """
     with errors_shown(), steps_shown("demo") as step:
         step("starting Feast, LightGBM and MLflow")

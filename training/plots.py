@@ -101,6 +101,29 @@ def course(values: Sequence[float], *, title: str) -> bytes:
     return _png(figure)
 
 
+def lifts(
+    true: Sequence[float], measured: Sequence[tuple[float, float, float] | None], *, title: str
+) -> bytes:
+    """What is true of each week, and what was measured up to its end (low, value, high)."""
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    weeks = np.arange(1, len(true) + 1)
+    axes.axhline(0.0, color=_GREY, linewidth=1)
+    axes.bar(weeks, true, color=_ACCENT, width=0.5, label="true of the week")
+    known = [(week, each) for week, each in zip(weeks, measured, strict=True) if each is not None]
+    if known:
+        places = [week for week, _ in known]
+        low, value, high = np.array([each for _, each in known]).T
+        axes.errorbar(
+            places, value, yerr=[value - low, high - value], fmt="o", color=_INK, capsize=3,
+            label="measured by the holdout so far",
+        )  # fmt: skip
+    axes.set_xticks(weeks)
+    axes.set(xlabel="week", title=title)
+    axes.legend(frameon=False, fontsize="small")
+    return _png(figure)
+
+
 def indices(sizes: Mapping[str, float], *, matters: float, title: str, top: int = 15) -> bytes:
     """Stability indices of the most drifted columns, and where an index begins to matter."""
     best = list(sizes.items())[:top][::-1]
