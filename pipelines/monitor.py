@@ -19,6 +19,7 @@ from features.stream import PROGRESS
 from models.mlflow_registry import MlflowRegistry
 from models.specs import SPECS
 from pipelines.review import sitting_champion
+from serving.proofs import Watermark, proofs, watermark
 from training.dataset import PointInTime
 from training.monitoring import answers, arms, exploring, habits, label_health
 from training.monitoring.champions import Watched, watch
@@ -55,6 +56,7 @@ class Sources:
     feast: FeastStore
     registry: MlflowRegistry
     store: OnlineStore | None
+    erasures_dir: Path
     is_now: bool
 
 
@@ -149,9 +151,11 @@ def monitor(
     _labels(told, events)
     _decisions(told, decisions.read(sources.decisions_dir), events, meant)
     told.watched = _champions(sources.registry, data, windows)
+    erased = [proof for proof in proofs(sources.erasures_dir) if proof.erased_at < as_of]
     for each in told.watched:
         told.signals += each.signals
-        told.dues.append(due_of(each.model, each.age, told.signals, limits))
+        owed = _owed(watermark(each.made, erased))
+        told.dues.append(due_of(each.model, each.age, told.signals, limits, erased=owed))
         if each.ratios:
             told.courses[f"{each.model}: observed / expected by week, smoothed"] = each.ratios
         if each.rhythm:
@@ -168,6 +172,12 @@ def champions(registry: MlflowRegistry, into: Path) -> Mapping[str, Any]:
         sitting = sitting_champion(spec.name, registry=registry, into=own)
         found[spec.name] = None if sitting is None else (sitting.version, sitting.bundle)
     return found
+
+
+def _owed(mark: Watermark) -> str:
+    if not mark.n_erased:
+        return ""
+    return f"it has learnt from {mark.n_erased:,} erased since; by {mark.retrain_by} at the latest"
 
 
 def _champions(registry: MlflowRegistry, data: PointInTime, windows: Windows) -> list[Watched]:

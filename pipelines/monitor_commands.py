@@ -111,7 +111,10 @@ def monitored(  # noqa: PLR0913  the edge where everything is joined
         is_there = bool(settings.online_store.get_secret_value()) or settings.online_file.exists()
         if is_now and is_there:
             store = opened.enter_context(open_store(settings.online_address))
-        sources = Sources(log, settings.decisions_dir, feast, registry, store, is_now=is_now)
+        sources = Sources(
+            log, settings.decisions_dir, feast, registry, store, settings.erasures_dir,
+            is_now=is_now,
+        )  # fmt: skip
         return monitor(sources, as_of=as_of, days=days, meant=meant, limits=limits)
 
 

@@ -170,6 +170,23 @@ def test_a_champion_that_is_old_enough_is_due(shell, small_world, tmp_path, monk
     assert "opportune promote churn candidate" in done.output
 
 
+def test_a_champion_that_has_learnt_from_somebody_erased_since_is_due(
+    shell, small_world, tmp_path
+):
+    world = small_world.copy(tmp_path / "var")
+    opportune = shell(world.data_dir)
+
+    def erasures():
+        assert opportune("monitor", "--out", tmp_path / "out").exit_code in {0, 1}
+        plain, _ = told(tmp_path / "out")
+        reasons = {each["model"]: each["reasons"] for each in plain["retrain"]}
+        return [each["why"] for each in reasons["churn"] if each["trigger"] == "erasure"]
+
+    assert erasures() == []
+    assert opportune("erase", world.people[0]).exit_code == 0
+    assert erasures()[0].startswith("it has learnt from 1 erased since; by ")
+
+
 def test_a_retrain_tells_how_the_champion_did_and_keeps_a_reference(small_world):
     found = load_bundle(small_world.data_dir / "models/churn/1")
     assert "champion's last window" not in report_of(found.folder)["facts"]  # there was none

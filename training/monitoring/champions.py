@@ -36,6 +36,7 @@ class Watched:
         ratios: Observed over expected by week, oldest first, smoothed; NaN before the first.
         drifts: Of every column, the most drifted first.
         rhythm: Nats over the global week, by window.
+        made: Moment of its training, as its manifest tells it.
     """
 
     model: str
@@ -45,6 +46,7 @@ class Watched:
     ratios: list[float] = field(default_factory=list)
     drifts: list[drift.Drift] = field(default_factory=list)
     rhythm: list[float] = field(default_factory=list)
+    made: str = ""
 
 
 def watch(
@@ -63,7 +65,8 @@ def watch(
         rhythm = course.values
         signals.append(habits.habit_signal(habits.RHYTHM, model, course))
     age = age_of(bundle, data, as_of=windows.as_of)
-    return Watched(model, version, [signal, *signals], age, ratios, drifts, rhythm)
+    made = bundle.manifest.as_of
+    return Watched(model, version, [signal, *signals], age, ratios, drifts, rhythm, made)
 
 
 def backtest_fact(bundle: Bundle, data: PointInTime, *, as_of: int) -> str:

@@ -31,6 +31,7 @@ class Trigger(StrEnum):
     VOLUME = "volume"
     DRIFT = "drift"
     QUALITY = "quality"
+    ERASURE = "erasure"
 
 
 @dataclass(frozen=True, slots=True)

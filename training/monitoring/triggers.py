@@ -1,4 +1,4 @@
-"""What asks for a retrain: time, volume, drift, quality. One model at a time, in plain rules."""
+"""What asks for a retrain: time, volume, drift, quality, erasure; one model at a time, by rules."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,8 +51,15 @@ class Due:
         return self.is_due and all(why.startswith(f"{CALIBRATION}: ") for _, why in self.reasons)
 
 
-def due_of(model: str, age: Age, signals: Sequence[Signal], limits: Limits) -> Due:
-    """What asks for a retrain of one model."""
+def due_of(
+    model: str, age: Age, signals: Sequence[Signal], limits: Limits, *, erased: str = ""
+) -> Due:
+    """What asks for a retrain of one model.
+
+    Args:
+        erased: Whom the champion has learnt from although they were erased since, and by when it
+            must not any more; empty for nobody.
+    """
     if age.days is None:
         return Due(model, ((Trigger.TIME, "there is no champion"),))
     reasons = []
@@ -70,4 +77,6 @@ def due_of(model: str, age: Age, signals: Sequence[Signal], limits: Limits) -> D
         if signal.subject == model and signal.asks is not None
         and signal.judgement in {Judgement.ALARM, Judgement.NOTICE}
     ]  # fmt: skip
+    if erased:
+        reasons.append((Trigger.ERASURE, erased))
     return Due(model, tuple(reasons))

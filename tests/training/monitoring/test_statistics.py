@@ -260,6 +260,6 @@ def test_what_asks_for_a_retrain():
         Age(28.0, 0.5),
         [signal(Trigger.DRIFT, ALARM), signal(Trigger.QUALITY, NOTICE), signal(None, ALARM),
          signal(Trigger.DRIFT, FINE), signal(Trigger.DRIFT, ALARM, subject="send_time")],
-        limits,
+        limits, erased="two were erased",
     )  # fmt: skip
     assert [trigger for trigger, _ in told.reasons] == list(Trigger)
