@@ -22,6 +22,11 @@ class Settings(DataSettings):
         description="The same of new events, as a share of those a champion was trained on.",
         gt=0,
     )
+    auto_promote: bool = Field(
+        default=False,
+        description="Whether a scheduled training promotes what the gates pass; else it waits as "
+        "`candidate` for a person.",
+    )
     retain_events_days: float = Field(
         0.0, description="Days for which events are kept; 0 for ever.", ge=0
     )

@@ -153,6 +153,12 @@ def test_the_commands_of_the_page_on_runs_show_the_run(tmp_path):
 
 
 @pytest.mark.long
+def test_the_commands_of_the_page_on_dagster_import_a_day(tmp_path):
+    said = run(ROOT / "docs/dagster.md", tmp_path)
+    assert "accepted 1" in said
+
+
+@pytest.mark.long
 @pytest.mark.shared
 def test_the_online_retail_example_runs_and_scores_a_known_customer(tmp_path, shared_data):
     assert shared_data.is_dir()

@@ -170,9 +170,7 @@ def test_a_champion_that_is_old_enough_is_due(shell, small_world, tmp_path, monk
     assert "opportune promote churn candidate" in done.output
 
 
-def test_a_champion_that_has_learnt_from_somebody_erased_since_is_due(
-    shell, small_world, tmp_path
-):
+def test_a_champion_that_has_learnt_from_somebody_erased_since_is_due(shell, small_world, tmp_path):
     world = small_world.copy(tmp_path / "var")
     opportune = shell(world.data_dir)
 
