@@ -112,21 +112,30 @@ def test_apply_in_a_clean_checkout_registers_everything_under_var(applied):
     assert {"recipient_now", "content_state", "affinity_features"} <= set(listed.split())
 
 
-def test_a_point_in_time_join_after_it_equals_assemble_and_feast_materializes_again(applied):
+@pytest.fixture(scope="module")
+def joined(applied):
     assert "rows equal (6, " in run(applied, sys.executable, "-c", JOIN)
+    return applied
+
+
+def test_a_point_in_time_join_after_it_equals_assemble_and_feast_answers_as_of_now(joined):
+    as_of = round(datetime.now(UTC).timestamp() * 1_000_000)
+    ask = f"-f recipient_now:delivered_hl30d -e recipient_key=r1 -e as_of={as_of}"
+    answer = json.loads(feast(joined, "get-online-features", *ask.split()))
+    assert answer["recipient_key"] == ["r1"]
+    assert 0 < answer["delivered_hl30d"][0] < 24
+
+
+@pytest.mark.long
+def test_feast_materializes_what_is_there_again(joined):
     until = (datetime.now(UTC) + timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%S")
     for command in (
         ["materialize", "2020-01-01T00:00:00", until],
         ["materialize-incremental", until],
     ):
-        said = feast(applied, *command)
+        said = feast(joined, *command)
         assert "recipient_state" in said
         assert "content_state" in said
-    as_of = round(datetime.now(UTC).timestamp() * 1_000_000)
-    ask = f"-f recipient_now:delivered_hl30d -e recipient_key=r1 -e as_of={as_of}"
-    answer = json.loads(feast(applied, "get-online-features", *ask.split()))
-    assert answer["recipient_key"] == ["r1"]
-    assert 0 < answer["delivered_hl30d"][0] < 24
 
 
 @pytest.mark.long
@@ -151,6 +160,7 @@ def until_it_answers(url: str, child: subprocess.Popen[bytes], *, seconds: float
             assert time.monotonic() < deadline, f"{url} did not answer in {seconds:g} s"
 
 
+@pytest.mark.long
 def test_the_ui_serves_its_page_and_the_registry(applied, tmp_path):
     port = free_port(0)
     command = [str(FEAST), "-c", "features/feast_repo", "ui", "--host", "127.0.0.1", "--port"]

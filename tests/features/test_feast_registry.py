@@ -13,7 +13,7 @@ from features.feast_store import FeastStore
 from serving.settings import DataSettings
 
 SPAWN = multiprocessing.get_context("spawn")
-ROUNDS = 6
+ROUNDS = 4
 
 
 def apply_often(folder, online, started):

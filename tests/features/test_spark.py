@@ -135,7 +135,13 @@ def on_spark(
 # --- the laws ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("view", [RECIPIENT, CONTENT], ids=lambda view: view.entity)
+@pytest.mark.parametrize(
+    "view",
+    [
+        pytest.param(RECIPIENT, id="recipient"),
+        pytest.param(CONTENT, id="content", marks=pytest.mark.long),
+    ],
+)
 def test_features_of_a_log_with_corrections_are_the_local_ones(spark, log, view):
     spine = spine_of(log, view).sort("key", "at")
     found = on_spark(spark, f"{log.root}/parquet", spine, view)

@@ -58,6 +58,7 @@ def test_both_answer_and_end_together(tmp_path):
         assert not is_up(f"{mlflow}/health")
 
 
+@pytest.mark.long
 def test_where_one_dies_the_other_is_ended_and_the_code_is_not_zero(tmp_path):
     with started(tmp_path) as (child, (service, mlflow)):
         os.kill(psutil.Process(child.pid).children()[1].pid, signal.SIGKILL)

@@ -12,6 +12,7 @@ def commits(tmp_path_factory):
     return imported(tmp_path_factory.mktemp("commits"))
 
 
+@pytest.mark.long
 @pytest.mark.shared
 def test_people_are_active_when_the_bundle_says_and_a_raw_histogram_is_worse_than_none(
     commits, tmp_path
