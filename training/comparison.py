@@ -1,22 +1,15 @@
 """A model beside its baselines: every method measured on the same draws of recipients."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.report import Measured, Row
 from training import metrics
+from training.resampled import MEASURES, Sorted, draws_of
 
 Floats = NDArray[np.float64]
-
-PROBABILITY_MEASURES: Final[dict[str, Callable[[Floats, Floats], float]]] = {
-    "AUC": metrics.auc,
-    "log loss": metrics.log_loss,
-    "Brier": metrics.brier,
-    "ECE": metrics.ece,
-}
 
 
 def of_probabilities(
@@ -29,17 +22,18 @@ def of_probabilities(
         methods: Probabilities of shape (n,) by method; the model first.
         people: Recipient of each row; whole people are resampled.
     """
-    measures = PROBABILITY_MEASURES
+    methods_sorted = [Sorted(y, p) for p in methods.values()]
+    loss = MEASURES.index("log loss")
 
-    def statistic(rows: NDArray[np.int64]) -> Floats:
-        values = [f(y[rows], p[rows]) for p in methods.values() for f in measures.values()]
-        losses = [metrics.log_loss(y[rows], p[rows]) for p in methods.values()]
-        return np.array(values + [loss - losses[0] for loss in losses])
+    def statistic(counts: NDArray[np.int64]) -> list[float]:
+        values = [one.measures(counts) for one in methods_sorted]
+        gains = [each[loss] - values[0][loss] for each in values]
+        return [value for each in values for value in each] + gains
 
-    found = metrics.bootstrap(statistic, people)
-    width, gains = len(measures), found[len(methods) * len(measures) :]
+    found = metrics.intervals(np.array([statistic(counts) for counts in draws_of(people)]))
+    width, gains = len(MEASURES), found[len(methods) * len(MEASURES) :]
     blocks = [found[i * width : (i + 1) * width] for i in range(len(methods))]
-    named = [dict(zip(measures, block, strict=True)) for block in blocks]
+    named = [dict(zip(MEASURES, block, strict=True)) for block in blocks]
     return _rows(list(methods), named, gains)
 
 

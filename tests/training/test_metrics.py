@@ -10,7 +10,7 @@ from scipy.special import expit
 from sklearn import metrics as theirs
 
 from models.report import Measured
-from training import comparison, metrics
+from training import comparison, metrics, resampled
 from training.baselines import base_rate, logistic, recency_curve
 from training.calibration import fit_bent, fit_platt
 from training.splits import held_out, snapshots
@@ -52,6 +52,32 @@ def test_ece_is_the_mean_gap_over_bins_of_equal_mass(rows, bins):
         part = order[start : (start := start + size + (b < extra))]
         total += abs(sum(y[i] for i in part) - sum(p[i] for i in part))
     assert metrics.ece(y, p, bins=bins) == pytest.approx(total / len(p))
+
+
+@given(ROWS, st.integers(0, 2**31))
+def test_what_is_counted_is_what_the_rows_themselves_give(rows, seed):
+    y, p = rows
+    counts = np.random.default_rng(seed).integers(0, 4, len(y))
+    counts[[0, -1]] = 1
+    drawn = np.repeat(np.arange(len(y)), counts)
+    y_drawn, p_drawn = y[drawn], p[drawn]
+    expected = [
+        f(y_drawn, p_drawn) for f in (metrics.auc, metrics.log_loss, metrics.brier, metrics.ece)
+    ]
+    found = resampled.Sorted(y, p).measures(counts)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_draws_are_of_whole_groups_and_as_many_as_there_are():
+    groups = ["a", "b", "a", "c", "b"]
+    first, *drawn = resampled.draws_of(groups)
+    assert first.tolist() == [1] * 5
+    assert len(drawn) == resampled.DRAWS
+    for counts in drawn:
+        assert counts[0] == counts[2]
+        assert counts[1] == counts[4]
+        assert counts[0] + counts[1] + counts[3] == 3
+    assert len({tuple(counts) for counts in drawn}) > 5
 
 
 def test_ece_is_zero_where_predicted_is_observed_and_finds_a_shift():
@@ -99,18 +125,14 @@ def width(estimate) -> float:
 def test_copies_of_rows_make_no_interval_narrower():
     y, p, people, rows = copies(100, 25)
 
-    def losses(groups) -> Measured:
-        return metrics.bootstrap(
-            lambda i: np.array([metrics.log_loss(y[i], p[i])]), groups, draws=200
-        )[0]
+    def losses(y, p, groups) -> Measured:
+        return comparison.of_probabilities(y, {"one": p}, groups)[0].measures["log loss"]
 
-    by_person, by_row = losses(people), losses(rows)
-    assert by_person.value == by_row.value == metrics.log_loss(y, p)
+    by_person, by_row = losses(y, p, people), losses(y, p, rows)
+    assert by_person.value == by_row.value == pytest.approx(metrics.log_loss(y, p))
     assert width(by_person) > 3 * width(by_row)  # five times in theory: the root of 25
     alone_y, alone_p, alone, _ = copies(100, 1)
-    single = metrics.bootstrap(
-        lambda i: np.array([metrics.log_loss(alone_y[i], alone_p[i])]), alone, draws=200
-    )[0]
+    single = losses(alone_y, alone_p, alone)
     assert width(single) == pytest.approx(width(by_person), rel=0.25)
 
     loss = -(y * np.log(p) + (1 - y) * np.log1p(-p))[:, None]
