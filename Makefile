@@ -32,7 +32,7 @@ test: lint ## the gate: lint, then all tests but the long ones
 	echo "pytest, $(WORKERS) at a time"
 	$(BIN)/python -m pytest --quiet -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-test-long: setup ## the tests that take a minute or more each: examples, images, kills
+test-long: setup ## what takes half a minute or more of a core: pages, examples, Spark, images, kills
 	$(BIN)/python -m pytest --quiet -m long
 
 lint: setup ## style, format, types and who may import whom

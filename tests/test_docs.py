@@ -135,6 +135,7 @@ def measures_of(bundle: Path) -> dict[str, float]:
     return {name: measured.value for name, measured in measures.items()}
 
 
+@pytest.mark.long
 def test_the_commands_of_the_readme_end_in_complete_scores(tmp_path):
     sender = ROOT / "examples/sender/README.md"  # it goes on where the first score ends
     said = run(ROOT / "README.md", tmp_path, sender, ROOT / "docs/audience.md")

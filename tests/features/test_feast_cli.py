@@ -16,6 +16,8 @@ import pytest
 
 from pipelines.processes import free_port
 
+pytestmark = pytest.mark.long  # half a minute and more of a core
+
 ROOT = Path(__file__).parents[2]
 FEAST = Path(sys.executable).with_name("feast")
 PARTS = ("features", "models", "training", "serving", "pipelines", "pyproject.toml")

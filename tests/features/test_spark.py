@@ -37,6 +37,8 @@ from features.spec import FeatureView
 from tests.benchmarks.bench_spark import DAY_US, DAYS, START, synthetic
 from tests.features.oracle import HOUR_US, KEY_OF, NIGHTS, OFFSETS, ORDINARY
 
+pytestmark = pytest.mark.long  # half a minute and more of a core
+
 N_LARGE = 200_000
 SPRING = tuple(sorted((NIGHTS[0], NIGHTS[2], NIGHTS[4])))  # Europe, America, Lord Howe
 FOR_TESTS = {

@@ -6,10 +6,11 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from features.events.log import EventLog
 
 N_EVENTS = 120_000
-N_KILLS = 20
 
 CHILD = """
 import sys
@@ -38,7 +39,8 @@ def acknowledged(child: subprocess.Popen, n_batches: int) -> int:
     return stored
 
 
-def test_kill_9_at_random_points_loses_nothing_acknowledged_and_doubles_nothing(tmp_path):
+@pytest.mark.parametrize("n_kills", [4, pytest.param(20, marks=pytest.mark.long)])
+def test_kill_9_at_random_points_loses_nothing_acknowledged_and_doubles_nothing(tmp_path, n_kills):
     file, root, rejects = tmp_path / "f.csv", tmp_path / "log", tmp_path / "rejects.ndjson"
     with file.open("w") as out:
         out.write("event_id,type,recipient_key,occurred_at\n")
@@ -49,7 +51,7 @@ def test_kill_9_at_random_points_loses_nothing_acknowledged_and_doubles_nothing(
     command = [sys.executable, "-c", CHILD, file, root, rejects]
     rng = random.Random(5)
     was_killed, highest = 0, 0
-    for kill in range(N_KILLS):
+    for kill in range(n_kills):
         with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
             stored = acknowledged(child, rng.randint(1, 1 + kill // 2))
             time.sleep(rng.uniform(0, 0.2))  # only chooses the point within the next batch
@@ -61,7 +63,7 @@ def test_kill_9_at_random_points_loses_nothing_acknowledged_and_doubles_nothing(
         assert len(ids) >= highest, "an acknowledged batch is gone"
         assert ids == expected[: len(ids)]
         assert rejects.read_text() == "of an earlier run\n"
-    assert was_killed > N_KILLS // 2
+    assert was_killed > n_kills // 2
 
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     with EventLog(root) as log:

@@ -25,6 +25,7 @@ def imported(tmp_path: Path, path: Path, example: str):
         return summary, log.scan().collect()
 
 
+@pytest.mark.long
 @pytest.mark.shared
 def test_the_shop_s_purchases_are_all_in(tmp_path):
     """Of some months; the example's own test takes in the whole year."""
@@ -48,6 +49,7 @@ def test_the_shop_s_purchases_are_all_in(tmp_path):
     assert (events["received_at"] == events["occurred_at"]).all()
 
 
+@pytest.mark.long
 @pytest.mark.shared
 def test_the_developers_activity_is_all_in(tmp_path):
     summary, events = imported(

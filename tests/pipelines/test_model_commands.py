@@ -99,6 +99,7 @@ def test_the_help_lists_every_command_and_waits_for_no_library():
         assert re.search(rf"^\W*{command} ", found.stdout, re.MULTILINE), command
 
 
+@pytest.mark.long
 def test_a_search_bounded_by_trials_gives_the_same_bundle_byte_by_byte(shell, tmp_path):
     asked = ("--as-of", "2025-10-25", "--search-trials", "3")
     folders = []
@@ -134,6 +135,7 @@ def test_the_same_moment_and_seed_give_the_same_bundle_whatever_comes_later(
                 Event(f"{name}-{n}", EventType.CLICKED, key, at + n, small_world.now)
                 for n in range(50)
             ])  # fmt: skip
+    as_of = (*as_of, "--again")
     assert shell("retrain", "churn", *as_of).exit_code == 0
     later = shell.newest("churn")
     assert [first.version, later.version] == ["3", "4"]

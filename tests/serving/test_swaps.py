@@ -57,6 +57,7 @@ def test_swaps_under_load_fail_no_call_mix_no_versions_and_keep_the_memory(servi
     assert found.last_mb == pytest.approx(found.first_mb, rel=0.05)
 
 
+@pytest.mark.long
 def test_the_last_of_thousands_of_scores_costs_what_the_first_did(service, bodies):
     process = psutil.Process(service.child.pid)
     url = f"{service.url}/v1/score"

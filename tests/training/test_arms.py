@@ -53,6 +53,7 @@ def test_with_equal_arms_noise_is_not_taken_for_a_personal_gain():
     assert personal <= 4, personal
 
 
+@pytest.mark.long
 def test_with_heterogeneity_it_personalises_and_the_intervals_hold_the_truth():
     personal = gain_held = value_held = 0
     for seed in range(40):

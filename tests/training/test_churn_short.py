@@ -103,6 +103,7 @@ def test_its_report_says_why_and_gates_refuse_it_in_words(short):
     assert any("0 recipients of 2,000" in reason for reason in verdict.reasons)
 
 
+@pytest.mark.long
 def test_where_labels_are_enough_the_best_of_three_serves(tmp_path):
     order = order_over(tmp_path, n_recipients=900, weeks=7)
     made = churn.train(order)

@@ -13,6 +13,8 @@ from serving.asks import Ask, Champions
 from serving.hours import send_time
 from tests.benchmarks.bench_worlds import ENDS_AT, asked, logged, subscribed, trained
 
+pytestmark = pytest.mark.long  # half a minute and more of a core
+
 N_ITEMS = 12
 
 

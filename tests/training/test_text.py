@@ -58,6 +58,7 @@ def test_comparisons_of_two_groups_share_neither_a_text_nor_a_test():
     assert len(set(grouped(["a", "b", "x"], ["b", "c", "y"], ["1", "2", "3"]))) == 2
 
 
+@pytest.mark.long
 @pytest.mark.shared
 def test_headlines_of_tests_never_seen_are_told_apart(shared_data):
     held, lead = methods(headline_pairs(shared_data / "upworthy"), range(1))
