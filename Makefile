@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
-BENCHES ?= fold packed freshness serving audience feast spark send_time worlds public cohorts
+BENCHES ?= fold packed freshness serving audience feast spark send_time worlds loop public cohorts
 
 # `make demo DEMO_EXIT=1`, or the same from the environment.
 export DEMO_EXIT
