@@ -41,6 +41,7 @@ class Action(StrEnum):
 
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled_back"
+    FOLLOWED = "followed"
     SWITCHED_OFF = "switched_off"
     SWITCHED_ON = "switched_on"
     KEY_ADDED = "key_added"

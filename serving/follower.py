@@ -33,15 +33,23 @@ class Follower:
 
     Args:
         verify: Raises what is wrong with a folder as a bundle of a name, before it is stored.
+        note: Told in words what an alias changed here.
     """
 
     def __init__(
-        self, url: str, folder: ModelFolder, *, verify: Callable[[Path, str], None] = verified
+        self,
+        url: str,
+        folder: ModelFolder,
+        *,
+        verify: Callable[[Path, str], None] = verified,
+        note: Callable[[str], None] = LOG.info,
     ) -> None:
         self._url = url
         self._folder = folder
         self._verify = verify
         self._refused: set[tuple[str, str]] = set()
+        self._note = note
+        self._champions: dict[str, str] = {}  # what the alias was at the look before
         self._shadows: dict[str, str] = {}  # those begun here
         self.is_reachable = True
 
@@ -60,12 +68,17 @@ class Follower:
 
     def _follow(self, name: str) -> None:
         named = self._named(name, "champion")
-        if named is None:
-            return  # what is on disk stays
         pointer = self._folder.champion(name)
+        if named is None:  # what is on disk stays
+            if self._champions.pop(name, "") and pointer is not None:
+                self._note(f"{name} {pointer.version}: alias champion removed, it goes on serving")
+            return
+        self._champions[name] = named[0]
         is_new = pointer is None or pointer.version != named[0]
         if is_new and self._is_here(name, *named):
             self._folder.point(name, named[0])
+            before = f" in place of {pointer.version}" if pointer else ""
+            self._note(f"{name} {named[0]}: alias champion{before}")
 
     def _follow_shadow(self, name: str) -> None:
         named = self._named(name, "shadow")
@@ -73,9 +86,11 @@ class Follower:
         if named is None:
             if begun and self._folder.shadow(name) == begun:
                 self._folder.end_shadow(name)
+                self._note(f"{name} {begun}: alias shadow removed")
             self._shadows.pop(name, None)
         elif named[0] != begun and self._is_here(name, *named):
             self._folder.begin_shadow(name, named[0])
+            self._note(f"{name} {named[0]}: alias shadow")
             self._shadows[name] = named[0]
 
     def _named(self, name: str, alias: str) -> tuple[str, str] | None:

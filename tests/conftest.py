@@ -48,9 +48,9 @@ def bundle_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from models.specs.send_time import LEVEL  # noqa: PLC0415
     from training import aging, spread  # noqa: PLC0415
     from training.calibration import Platt  # noqa: PLC0415
+    from training.curve import Curve  # noqa: PLC0415
     from training.export import export, prove  # noqa: PLC0415
     from training.graphs import trees_graph  # noqa: PLC0415
-    from training.opt_outs import Curve  # noqa: PLC0415
     from training.rhythm import HOURS_PER_WEEK, Rhythm  # noqa: PLC0415
     from training.send_chain import SendChain, Side  # noqa: PLC0415
     from training.send_graph import send_time_graph  # noqa: PLC0415

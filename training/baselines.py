@@ -1,11 +1,11 @@
 """The methods a careful analyst would try first; every model has to stand beside them."""
 
-from dataclasses import replace
+from math import log
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logit
+from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from models.specs.churn import SPEC
 from training.calibration import fit_bent
-from training.opt_outs import Curve
+from training.curve import Curve, fit_curve
 
 # Recency and, of the whole past, frequency, tenure and spending.
 RFM: Final = ("active_total", "days_since_active", "days_since_first_active", "spent_total")
@@ -23,9 +23,15 @@ Rows = NDArray[np.float32]
 _EDGE = 0.002
 
 
-def base_rate(y: Floats, n: int) -> Floats:
-    """The same probability for everyone."""
-    return inside(np.full(n, y.mean()))
+def base_rate(y: Floats, n: int, *, kept: float = 1.0) -> Floats:
+    """The same probability for everyone; `kept` as of `Labelled`."""
+    return inside(np.full(n, rate_of(y, kept)))
+
+
+def rate_of(y: Floats, kept: float) -> float:
+    """The share of ones before only a share `kept` of the zeros was."""
+    ones = kept * y.mean()
+    return float(ones / (ones + 1.0 - y.mean()))
 
 
 def recency_curve(days: Floats, y: Floats, asked: Floats) -> Floats:
@@ -34,13 +40,17 @@ def recency_curve(days: Floats, y: Floats, asked: Floats) -> Floats:
     return inside(curve.predict(asked))
 
 
-def logistic(rows: Floats, y: Floats, asked: Floats) -> Floats:
-    """Logistic regression on scaled columns; a missing value is zero after scaling."""
+def logistic(rows: Floats, y: Floats, asked: Floats, *, kept: float = 1.0) -> Floats:
+    """Logistic regression on scaled columns; a missing value is as the middle one.
+
+    Args:
+        kept: Share of the zeros that `rows` hold, as of `Labelled`.
+    """
     model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=500))
     middle = np.nan_to_num(np.nanmedian(rows, axis=0))
     model.fit(np.where(np.isnan(rows), middle, rows), y)
-    chances = model.predict_proba(np.where(np.isnan(asked), middle, asked))[:, 1]
-    return inside(chances)
+    odds = model.decision_function(np.where(np.isnan(asked), middle, asked))
+    return inside(expit(odds + log(kept)))
 
 
 def rfm_curve(rows: Rows, y: Floats) -> Curve:
@@ -49,18 +59,7 @@ def rfm_curve(rows: Rows, y: Floats) -> Curve:
     Args:
         rows: Of the churn model, shape (n, n_inputs).
     """
-    columns = np.array([SPEC.inputs.index(name) for name in RFM], np.int64)
-    asked = rows[:, columns].astype(np.float64)
-    has_any = ~np.isnan(asked).all(axis=0)
-    typical = np.zeros(len(RFM))
-    typical[has_any] = np.nanmedian(asked[:, has_any], axis=0)
-    flat = Curve(columns, typical, np.zeros(len(RFM)), 0.0)
-    scaler = StandardScaler()
-    model = LogisticRegression(C=1.0, max_iter=500).fit(scaler.fit_transform(flat.logs(rows)), y)
-    weights = model.coef_[0] / scaler.scale_
-    return replace(
-        flat, weights=weights, intercept=float(model.intercept_[0] - scaler.mean_ @ weights)
-    )
+    return fit_curve([SPEC.inputs.index(name) for name in RFM], rows, y)
 
 
 def recalibrated(p: Floats, y: Floats, is_recent: NDArray[np.bool_]) -> Floats:

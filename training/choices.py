@@ -2,8 +2,11 @@
 
 A mail log says what each recipient was shown and whether it was clicked. A purchase or browse
 log only says what was chosen: there the candidates are the popular items of that week and the
-person's own earlier ones, named without looking at the choice; training keeps some of the
-unchosen, and the odds are put right for that afterwards.
+person's own earlier ones, named without looking at the choice.
+
+The chosen are few and say the most: training keeps all of them and some of the unchosen, and the
+odds are put right for that afterwards (a constant in the log odds: King and Zeng 2001). A test of
+what was shown is drawn without looking at the outcome.
 """
 
 from collections.abc import Iterator
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
 
 CLICK_DAYS: Final = 7
 MIN_SHOWN, MIN_CLICKS = 2_000, 100
-MAX_SHOWN: Final = 60_000
+MAX_TRAIN: Final = 48_000  # rows of a log that says what was shown, at most half of them clicked
+MAX_TEST: Final = 16_000
 POPULAR: Final = 100  # of the week, candidates for everybody
 OWN: Final = 30  # newest items of the person's own, candidates for a repeat
 DRAWN: Final = 20  # unchosen candidates that stand beside the chosen ones in training
@@ -41,7 +45,8 @@ class Choices:
 
     Args:
         spine: recipient_key, content_id, at, decision (a number), y, is_test.
-        kept: Share of the unchosen candidates that training rows hold (1 when all).
+        kept: Share of the unchosen candidates that training rows hold, over that of the chosen
+            (1 when all).
         label: What y means, in words.
         baskets: Of the test decisions all that was chosen, candidate or not: decision,
             recipient_key, at, content_id (a list). None where the log says what was shown.
@@ -52,6 +57,11 @@ class Choices:
     label: str
     baskets: pl.DataFrame | None = None
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether the log says what was shown, not only what was chosen."""
+        return self.baskets is None
+
 
 def choices(data: PointInTime, *, as_of: int, seed: int) -> Choices:
     """What was shown where the log says so, else what was chosen; the newest fifth is the test."""
@@ -59,10 +69,24 @@ def choices(data: PointInTime, *, as_of: int, seed: int) -> Choices:
     shown = labels.items_clicked(data.events, window_us=CLICK_DAYS * DAY_US)
     shown = shown.filter(pl.col("at") < mature)
     if len(shown) >= MIN_SHOWN and shown["y"].sum() >= MIN_CLICKS:
-        shown = shown.sample(min(MAX_SHOWN, len(shown)), seed=seed).sort("at", "recipient_key")
-        spine = shown.with_row_index("decision").with_columns(_newest_fifth(shown))
-        return Choices(spine, 1.0, f"clicked within {CLICK_DAYS} days of delivery")
+        spine, kept = _drawn(shown.with_columns(_newest_fifth(shown)), seed=seed)
+        spine = spine.sort("at", "recipient_key").with_row_index("decision")
+        return Choices(spine, kept, f"clicked within {CLICK_DAYS} days of delivery")
     return _chosen(data, seed=seed)
+
+
+def _drawn(shown: pl.DataFrame, *, seed: int) -> tuple[pl.DataFrame, float]:
+    """A test as it came, and for training the clicks before the rest; the odds to put right."""
+    test, train = shown.filter("is_test"), shown.filter(~pl.col("is_test"))
+    clicked, other = train.filter(pl.col("y") == 1.0), train.filter(pl.col("y") == 0.0)
+    n_clicked = min(len(clicked), MAX_TRAIN // 2)
+    n_other = min(len(other), MAX_TRAIN - n_clicked)
+    drawn = [
+        part.sample(n, seed=seed)
+        for part, n in ((test, min(MAX_TEST, len(test))), (clicked, n_clicked), (other, n_other))
+    ]
+    shares = n_other / max(len(other), 1), n_clicked / max(len(clicked), 1)
+    return pl.concat(drawn), shares[0] / (shares[1] or 1.0)
 
 
 def _chosen(data: PointInTime, *, seed: int) -> Choices:
@@ -79,7 +103,8 @@ def _chosen(data: PointInTime, *, seed: int) -> Choices:
     if picked.is_empty():
         empty = {"recipient_key": pl.String, "content_id": pl.String, "at": pl.Int64}
         more = {"decision": pl.Int64, "y": pl.Float64, "is_test": pl.Boolean}
-        return Choices(pl.DataFrame(schema=empty | more), 1.0, "chosen")
+        nothing = pl.DataFrame(schema=empty | more)
+        return Choices(nothing, 1.0, "chosen", nothing)
     picked = picked.with_columns(_newest_fifth(picked))
     rng = np.random.default_rng(seed)
     parts = []

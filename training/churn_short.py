@@ -25,11 +25,12 @@ from training.churn_trial import (
     past_of,
     tried,
 )
+from training.curve import Curve
 from training.dataset import fingerprint
 from training.errors import LabelsImmatureError, TooFewRowsError
 from training.export import Exported, prove
 from training.graphs import Nodes, of_nodes
-from training.opt_outs import Curve, fit_opt_outs
+from training.opt_outs import fit_opt_outs
 from training.recipe import Order, Trained, shown_day
 from training.silence import Silence, pasts
 

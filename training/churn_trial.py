@@ -21,8 +21,8 @@ from training import labels
 from training.baselines import base_rate, inside, recency_curve, rfm_curve
 from training.calibration import fit_platt
 from training.churn_labels import WARM_DAYS, labelled, late_since
+from training.curve import Curve
 from training.metrics import log_loss
-from training.opt_outs import Curve
 from training.recipe import Order
 from training.silence import Silence, fit_silence, log_odds
 from training.splits import dealt

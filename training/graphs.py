@@ -11,7 +11,7 @@ from onnxmltools import convert_lightgbm
 from onnxmltools.convert.common.data_types import FloatTensorType
 
 from models.spec import ModelSpec
-from training.opt_outs import Curve
+from training.curve import LARGEST, Curve
 from training.trees import CalibratedTrees
 
 OPSET: Final = 17
@@ -42,6 +42,8 @@ def trees_graph(
     p = pick.node("Clip", p, pick.number(_EDGE), pick.number(1.0 - _EDGE))
     odds = pick.node("Div", p, pick.node("Sub", pick.number(1.0), p))
     raw = pick.node("Log", odds)
+    if model.start is not None:
+        raw = pick.node("Add", raw, pick.curve_odds(graph.input[0].name, model.start))
     scaled = pick.node("Mul", raw, pick.number(model.platt.slope))
     shifted = pick.node("Add", scaled, pick.number(model.platt.intercept))
     if model.platt.knots:
@@ -128,7 +130,11 @@ class Nodes:
 
     def double(self, value: float) -> str:
         """Store one float64."""
-        return self._kept(np.array(value, dtype=np.float64))
+        return self.doubles(np.array(value, dtype=np.float64))
+
+    def doubles(self, values: NDArray[np.float64]) -> str:
+        """Store an array of float64."""
+        return self._kept(values)
 
     def columns(self, rows: str, start: int, stop: int) -> str:
         """Some columns of the input."""
@@ -141,15 +147,19 @@ class Nodes:
 
     def curve(self, rows: str, curve: Curve, *, output: str) -> str:
         """`Curve.predict`, shape (n, 1)."""
+        return self.node("Sigmoid", self.curve_odds(rows, curve), output=output)
+
+    def curve_odds(self, rows: str, curve: Curve) -> str:
+        """`Curve.odds`, shape (n, 1); in float64, for what hardly varies has a large weight."""
         asked = self.node("Gather", rows, self.constant(curve.columns), axis=1)
-        is_missing = self.node("IsNaN", asked)
-        known = self.node("Where", is_missing, self.constant(curve.typical[None, :]), asked)
-        above = self.node("Max", known, self.number(0.0))
-        logs = self.node("Log", self.node("Add", above, self.number(1.0)))
-        z = self.matmul(logs, curve.weights[:, None])
-        return self.node(
-            "Sigmoid", self.node("Add", z, self.number(curve.intercept)), output=output
-        )
+        known = self.node("Cast", asked, to=self.DOUBLE)
+        typical = self.doubles(curve.typical[None, :])
+        known = self.node("Where", self.node("IsNaN", asked), typical, known)
+        above = self.node("Clip", known, self.double(0.0), self.double(LARGEST))
+        logs = self.node("Log", self.node("Add", above, self.double(1.0)))
+        z = self.node("MatMul", logs, self.doubles(curve.weights[:, None]))
+        z = self.node("Add", z, self.double(curve.intercept))
+        return self.node("Cast", z, to=self.FLOAT)
 
     def total(self, rows: str) -> str:
         """Sum of each row, kept as a column."""

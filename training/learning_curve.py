@@ -17,7 +17,7 @@ from models.report import Measured
 from models.spec import ModelSpec
 from training import clusters, metrics
 from training.calibration import fit_bent
-from training.pointwise import Labelled, apart
+from training.pointwise import Labelled, apart, started
 from training.rhythm import Past, Rhythm, fit_rhythm, log_likelihood
 from training.splits import held_out
 from training.trees import fit_trees, raw_score
@@ -52,11 +52,11 @@ class Curve:
         return f"more people would hardly help, or not to be seen in this test: {what}"
 
 
-def of_trees(data: Labelled, spec: ModelSpec, *, seed: int, kept: float = 1.0) -> Curve:
+def of_trees(data: Labelled, spec: ModelSpec, *, seed: int, starts: bool = False) -> Curve:
     """The curve of a pointwise model.
 
     Args:
-        kept: Share of the negatives that the training rows hold, as in `fit_pointwise`.
+        starts: As in `fit_pointwise`.
     """
     held = apart(spec, data.recipients)
     stop = ~data.is_test & held
@@ -64,12 +64,13 @@ def of_trees(data: Labelled, spec: ModelSpec, *, seed: int, kept: float = 1.0) -
 
     def loss(part: Mask) -> Floats:
         fit = ~data.is_test & ~held & part
+        start = started(data.rows[fit], data.y[fit]) if starts else None
         booster = fit_trees(
             (data.rows[fit], data.y[fit]), (data.rows[stop], data.y[stop]), inputs=spec.inputs,
-            seed=seed, **CHEAP,
+            seed=seed, start=start, **CHEAP,
         )  # fmt: skip
-        platt = fit_bent(raw_score(booster, data.rows[stop]), data.y[stop])
-        odds = platt.odds(raw_score(booster, rows_of_test)) + log(kept)
+        platt = fit_bent(raw_score(booster, data.rows[stop], start=start), data.y[stop])
+        odds = platt.odds(raw_score(booster, rows_of_test, start=start)) + log(data.kept)
         return metrics.log_losses(y_of_test, expit(odds))
 
     return _curve("log loss", loss, data.recipients, data.people_of_test)

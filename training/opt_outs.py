@@ -23,6 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from features.events.schema import DAY_US, EventType
 from models.specs.churn import COMPLAINT, RISKS, SPEC, UNSUBSCRIBE
 from training import labels
+from training.curve import Curve, flat
 from training.metrics import auc
 from training.recipe import Order
 
@@ -48,25 +49,6 @@ MIN_CASES: Final = 50  # below them everybody has the same chance
 MIN_OWN_CASES: Final = 200  # below them complaints share the curve of unsubscribes
 MAX_OTHERS: Final = 20_000
 _RIDGE: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """p = sigmoid(intercept + weights . log(1 + max(x, 0))); a missing input counts as typical."""
-
-    columns: NDArray[np.int64]
-    typical: Floats
-    weights: Floats
-    intercept: float
-
-    def predict(self, rows: Rows) -> Floats:
-        """Chances, shape (n,), for rows of the model's inputs."""
-        return np.asarray(expit(self.intercept + self.logs(rows) @ self.weights))
-
-    def logs(self, rows: Rows) -> Floats:
-        """What the weights are for, shape (n, m)."""
-        asked = rows[:, self.columns].astype(np.float64)
-        return np.log1p(np.maximum(np.where(np.isnan(asked), self.typical, asked), 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,21 +113,16 @@ def _sampled(order: Order, mails: pl.DataFrame) -> _Mails:
 
 def _curve(mails: _Mails, is_case: NDArray[np.bool_]) -> Curve:
     """Slopes by weighted maximum likelihood with a ridge on scaled inputs; flat for few cases."""
-    columns = _columns()
-    asked = mails.rows[:, columns].astype(np.float64)
-    has_any = ~np.isnan(asked).all(axis=0)
-    typical = np.zeros(len(columns))
-    typical[has_any] = np.nanmedian(asked[:, has_any], axis=0)
-    flat = Curve(columns, typical, np.zeros(len(columns)), 0.0)
+    bare = flat(_columns(), mails.rows)
     if is_case.sum() < MIN_CASES or is_case.all():
-        return flat
-    logs = flat.logs(mails.rows)
+        return bare
+    logs = bare.logs(mails.rows)
     scale = np.maximum(logs.std(axis=0), 1e-6)
     # Weights of the sampling would make the few cases fewer still: unweighted, slopes are right
     # under a logistic model (Prentice & Pyke 1979), and the intercept comes from the rate.
     model = LogisticRegression(C=1.0 / _RIDGE, max_iter=1_000)
     model.fit(logs / scale, is_case)
-    return replace(flat, weights=model.coef_[0] / scale)
+    return replace(bare, weights=model.coef_[0] / scale)
 
 
 def _rate(mails: _Mails, is_case: NDArray[np.bool_], prior: float) -> float:

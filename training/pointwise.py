@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from models.runtime import Session
 from models.spec import ModelSpec
+from training.baselines import rate_of
 from training.calibration import Platt, fit_bent
+from training.curve import START, Curve, fit_curve
 from training.errors import TooFewRowsError
 from training.export import Exported, prove
 from training.graphs import trees_graph
-from training.opt_outs import Curve
 from training.recipe import Order
 from training.search import LEAF, Found, Past, search
 from training.splits import held_out
@@ -38,6 +39,8 @@ class Labelled:
         at: When each row stands (microseconds), shape (n,).
         is_recent: Rows as new as the test's, of recipients nobody trains on: what the calibration
             is fitted on where there are any, because base rates move.
+        kept: Share of the negatives that the training rows hold, over that of the positives; put
+            right in the intercept.
     """
 
     rows: Rows
@@ -46,6 +49,7 @@ class Labelled:
     at: NDArray[np.int64]
     is_test: NDArray[np.bool_]
     is_recent: NDArray[np.bool_]
+    kept: float = 1.0
 
     @property
     def people_of_test(self) -> list[str]:
@@ -121,14 +125,14 @@ def fit_pointwise(
     data: Labelled,
     *,
     leaves: Leaves,
-    kept: float = 1.0,
+    starts: bool = False,
     beside: Mapping[str, Curve] | None = None,
 ) -> Fitted:
     """Fit, calibrate, export and prove one model, after a search for settings if one is ordered.
 
     Args:
         leaves: How small a leaf may be.
-        kept: Share of the negatives that the training rows hold; put right in the intercept.
+        starts: Whether the trees are added to a logistic curve of all inputs (decision 0039).
         beside: Curves for the spec's outputs after the first, exported in the same graph.
 
     Raises:
@@ -137,26 +141,28 @@ def fit_pointwise(
     held = apart(spec, data.recipients)
     is_older = ~data.is_test & ~data.is_recent
     fit, stop = is_older & ~held, is_older & held
-    found = _settings(spec, order, data, fit, leaf=leaves.rows_of(int(fit.sum())))
+    start = started(data.rows[fit], data.y[fit]) if starts else None
+    found = _settings(spec, order, data, fit, leaf=leaves.rows_of(int(fit.sum())), start=start)
     order.step("fitting trees")
     booster = fit_trees(
         (data.rows[fit], data.y[fit]),
         (data.rows[stop], data.y[stop]),
         inputs=spec.inputs,
         seed=order.seed,
+        start=start,
         **found.settings,
     )
-    older = fit_bent(raw_score(booster, data.rows[stop]), data.y[stop])
+    older = fit_bent(raw_score(booster, data.rows[stop], start=start), data.y[stop])
     measured = shipped = older
     newest = fit
     if data.is_recent.any():
         newest = data.is_recent | data.is_test
-        raw = raw_score(booster, data.rows[newest])
+        raw = raw_score(booster, data.rows[newest], start=start)
         is_apart = data.is_recent[newest]
         measured = fit_bent(raw[is_apart], data.y[newest][is_apart])
         shipped = fit_bent(raw, data.y[newest])
-    older, measured, shipped = (_shifted(platt, kept) for platt in (older, measured, shipped))
-    model = CalibratedTrees(booster, shipped, spec.inputs)
+    older, measured, shipped = (_shifted(platt, data.kept) for platt in (older, measured, shipped))
+    model = CalibratedTrees(booster, shipped, spec.inputs, start)
     output = spec.outputs[0].name
 
     order.step("export: proving the graph")
@@ -178,7 +184,7 @@ def fit_pointwise(
         older.apply(raw),
         measured,
         int(fit.sum()),
-        float(np.round(data.y[newest].mean() * kept, 6)),
+        float(np.round(rate_of(data.y[newest], data.kept), 6)),
         found.settings,
         found.meaning,
     )
@@ -189,14 +195,27 @@ def _shifted(platt: Platt, kept: float) -> Platt:
     return replace(platt, intercept=platt.intercept + log(kept))
 
 
-def _settings(spec: ModelSpec, order: Order, data: Labelled, fit: Flags, *, leaf: int) -> Found:
+def started(rows: Rows, y: Floats) -> Curve:
+    """What trees are added to: a logistic curve of all inputs."""
+    return fit_curve(np.arange(rows.shape[1]), rows, y, strength=START)
+
+
+def _settings(
+    spec: ModelSpec,
+    order: Order,
+    data: Labelled,
+    fit: Flags,
+    *,
+    leaf: int,
+    start: Curve | None,
+) -> Found:
     """The leaf that the rows allow, and what a search over the rows that train puts beside it."""
     usual = {LEAF: leaf}
     if not order.search.is_set:
         return Found(usual, "")
     order.step("searching settings")
     people = [data.recipients[row] for row in np.flatnonzero(fit).tolist()]
-    past = Past(data.rows[fit], data.y[fit], people, data.at[fit])
+    past = Past(data.rows[fit], data.y[fit], people, data.at[fit], start)
     found = search(past, order.search, inputs=spec.inputs, leaf=leaf, seed=order.seed)
     return Found({**usual, **found.settings}, found.meaning)
 

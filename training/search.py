@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from training.calibration import fit_platt
 from training.clusters import errors_of
+from training.curve import Curve
 from training.metrics import log_losses
 from training.splits import held_out
 from training.trees import PARAMETERS, fit_trees, raw_score
@@ -63,12 +64,14 @@ class Past(NamedTuple):
         y: Labels, shape (n,).
         recipients: Of each row.
         at: When each row stands, shape (n,).
+        start: What the trees of every trial are added to.
     """
 
     rows: NDArray[np.float32]
     y: Floats
     recipients: Sequence[str]
     at: NDArray[np.int64]
+    start: Curve | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +177,11 @@ def _losses(
         (past.rows[parts.stop], past.y[parts.stop]),
         inputs=inputs,
         seed=seed,
+        start=past.start,
         after_tree=watch,
         **settings,
     )
-    raw = raw_score(booster, past.rows)
+    raw = raw_score(booster, past.rows, start=past.start)
     return log_losses(past.y, fit_platt(raw[parts.stop], past.y[parts.stop]).apply(raw))
 
 

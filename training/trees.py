@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.calibration import Platt
+from training.curve import Curve
 from training.errors import EstimatorRefusedError
 
 Floats = NDArray[np.float64]
@@ -40,15 +41,20 @@ PARAMETERS: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class CalibratedTrees:
-    """A booster with floored thresholds and the calibration of its raw score."""
+    """A booster with floored thresholds and the calibration of its raw score.
+
+    Args:
+        start: What the trees were added to; its log odds are part of the raw score.
+    """
 
     booster: lgb.Booster
     platt: Platt
     inputs: tuple[str, ...]
+    start: Curve | None = None
 
     def predict(self, rows: Rows) -> Floats:
         """Probabilities, shape (n,): the native answer that the exported graph must repeat."""
-        return self.platt.apply(raw_score(self.booster, rows))
+        return self.platt.apply(raw_score(self.booster, rows, start=self.start))
 
     def thresholds(self) -> list[tuple[int, float]]:
         """Every split as (input column, threshold)."""
@@ -63,7 +69,7 @@ class CalibratedTrees:
         return sorted(found)
 
     def importance(self) -> dict[str, float]:
-        """Share of the total gain per input, largest first."""
+        """Share of the trees' total gain per input, largest first; of a start it says nothing."""
         gain = self.booster.feature_importance("gain")
         total = float(gain.sum()) or 1.0
         shares = {n: float(g) / total for n, g in zip(self.inputs, gain, strict=True) if g > 0}
@@ -72,24 +78,30 @@ class CalibratedTrees:
     def contributions(self, rows: Rows, *, at_most: int = 1_000) -> dict[str, float]:
         """Mean absolute contribution to the log odds per input, largest first.
 
-        Source: TreeSHAP (Lundberg 2020) as LightGBM computes it, on rows spread evenly over
-        those given. It says what the model uses, not what causes the outcome; inputs that say
-        the same thing share what one of them would have.
+        Source: TreeSHAP (Lundberg 2020) as LightGBM computes it, and of a start each term less its
+        mean, on rows spread evenly over those given. It says what the model uses, not what causes
+        the outcome; inputs that say the same thing share what one of them would have.
         """
         step = max(len(rows) // at_most, 1)
-        told = np.asarray(self.booster.predict(rows[::step][:at_most], pred_contrib=True))
+        some = rows[::step][:at_most]
+        told = np.asarray(self.booster.predict(some, pred_contrib=True))
+        if self.start is not None:
+            terms = self.start.logs(some) * self.start.weights
+            told[:, self.start.columns] += terms - terms.mean(axis=0)
+            told[:, -1] += self.start.intercept + terms.mean(axis=0).sum()
         slopes = self.platt.slopes_at(told.sum(axis=1))
         size = (slopes[:, None] * np.abs(told[:, :-1])).mean(axis=0)
         shares = {n: float(v) for n, v in zip(self.inputs, size, strict=True) if v > 0}
         return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
-def fit_trees(
+def fit_trees(  # noqa: PLR0913  what LightGBM is called with
     train: tuple[Rows, Floats],
     stop: tuple[Rows, Floats],
     *,
     inputs: Sequence[str],
     seed: int,
+    start: Curve | None = None,
     groups: tuple[Sizes, Sizes] | None = None,
     after_tree: Callable[[], None] | None = None,
     **parameters: Any,
@@ -97,6 +109,7 @@ def fit_trees(
     """Fit a booster, stopping where held-out recipients stop improving; thresholds floored.
 
     Args:
+        start: Log odds that the trees are added to, so that they learn what it misses.
         groups: For an objective that ranks: how many consecutive rows each decision has, in
             training and in what stops it.
         after_tree: Called after every tree; what it raises ends the fit.
@@ -112,8 +125,15 @@ def fit_trees(
         raise EstimatorRefusedError(f"boosting={settings['boosting']}")
     names = list(inputs)
     sizes, held_sizes = groups or (None, None)
-    data = lgb.Dataset(*train, group=sizes, feature_name=names, free_raw_data=False)
-    held = lgb.Dataset(*stop, group=held_sizes, reference=data, free_raw_data=False)
+    first, held_first = (
+        None if start is None else start.odds(rows) for rows in (train[0], stop[0])
+    )
+    data = lgb.Dataset(
+        *train, group=sizes, init_score=first, feature_name=names, free_raw_data=False
+    )
+    held = lgb.Dataset(
+        *stop, group=held_sizes, init_score=held_first, reference=data, free_raw_data=False
+    )
     callbacks: list[Callable[..., Any]] = [lgb.early_stopping(50, verbose=False)]
     if after_tree is not None:
         callbacks.append(lambda _: after_tree())
@@ -121,9 +141,10 @@ def fit_trees(
     return floored(booster)
 
 
-def raw_score(booster: lgb.Booster, rows: Rows) -> Floats:
-    """Log odds, shape (n,)."""
-    return np.asarray(booster.predict(rows, raw_score=True), dtype=np.float64)
+def raw_score(booster: lgb.Booster, rows: Rows, *, start: Curve | None = None) -> Floats:
+    """Log odds, shape (n,), with those of what the trees were added to."""
+    raw = np.asarray(booster.predict(rows, raw_score=True), dtype=np.float64)
+    return raw if start is None else raw + start.odds(rows)
 
 
 def floored(booster: lgb.Booster) -> lgb.Booster:

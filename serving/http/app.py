@@ -19,9 +19,9 @@ from features.online import open_reader, open_store
 from features.stream import Stream
 from features.witness import Witness, witness
 from models.registry import ModelFolder
+from serving.audited import followed, note_configuration
 from serving.chooser import Chooser
 from serving.clock import Clock, system_clock
-from serving.configured import note_configuration
 from serving.decider import Decider
 from serving.decision_log import DecisionLog
 from serving.errors import TracingMissingError
@@ -179,7 +179,9 @@ def _loader(settings: ServingSettings, metrics: Metrics, clock: Clock) -> Loader
     url = settings.mlflow_url
     return Loader(
         folder,
-        follow=Follower(url, folder, verify=trials) if url else lambda: None,
+        follow=Follower(url, folder, verify=trials, note=followed(settings, clock))
+        if url
+        else lambda: None,
         refused=metrics.count_refused,
         trials=trials,
         rehearse=Rehearsal(policy_of(settings), clock),

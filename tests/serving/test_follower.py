@@ -1,6 +1,8 @@
 """Laws of following MLflow: its alias decides, its absence or nonsense changes nothing."""
 
 import os
+import re
+import shutil
 import signal
 import socketserver
 import tempfile
@@ -10,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
 
+from features.audit import AuditLog
 from models.mlflow_registry import CHAMPION, Entry, MlflowRegistry
 from models.registry import ModelFolder
 from models.report import Measured, Report, Row
@@ -249,6 +253,86 @@ def test_a_service_starts_over_a_server_of_garbage(small_world, open_service):
     with answering(ANSWERS["no http"]) as url:
         world = open_service(small_world.data_dir, mlflow_url=url)
         assert world.score(small_world.people[0])["models"] == ONES
+
+
+def test_what_an_alias_changes_is_told_once(client, server, folder):
+    told = []
+    follower = Follower(server.url, folder, note=told.append)
+    for version in ("1", "2", "2"):
+        client.set_registered_model_alias("churn", CHAMPION, version)
+        follower()
+    client.delete_registered_model_alias("churn", CHAMPION)
+    follower()
+    follower()
+    client.set_registered_model_alias("churn", "shadow", "1")
+    follower()
+    client.delete_registered_model_alias("churn", "shadow")
+    follower()
+    assert told == [
+        "churn 2: alias champion in place of 1",
+        "churn 2: alias champion removed, it goes on serving",
+        "churn 1: alias shadow",
+        "churn 1: alias shadow removed",
+    ]
+
+
+@contextmanager
+def screen(server):
+    """A real browser on MLflow's screen, which may ask no other machine for anything."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("there is no chromium or google-chrome")
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(
+            executable_path=browser, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        context = chromium.new_context(viewport={"width": 1500, "height": 950})
+        context.route(
+            lambda url: not url.startswith((server.url, "data:", "blob:")),
+            lambda route: route.abort(),
+        )
+        yield context.new_page()
+        chromium.close()
+
+
+def flip(page, url, version, *, picture=""):
+    """What a reviewer does: open the version, edit its aliases, save."""
+    page.goto(f"{url}/#/models/churn/versions/{version}")
+    page.get_by_role("heading", name=f"Version {version}").wait_for()
+    page.get_by_title(re.compile("(Add|Edit) aliases")).click()
+    dialog = page.get_by_role("dialog")
+    box = dialog.get_by_role("combobox")
+    box.fill(CHAMPION)
+    box.press("Enter")
+    dialog.get_by_title(CHAMPION).first.wait_for()
+    if picture:
+        page.screenshot(path=picture)
+    dialog.get_by_role("button", name="Save aliases").click()
+    dialog.wait_for(state="hidden")
+
+
+def test_an_alias_flipped_in_mlflows_screen_serves_within_ten_seconds_and_is_audited(
+    server, small_world, tmp_path, open_service, eventually
+):
+    """`OPPORTUNE_PICTURES=docs/images` keeps what the reviewer sees."""
+    copy = small_world.copy(tmp_path / "var")
+    world = open_service(copy.data_dir, mlflow_url=server.url)  # looks as often as it is set to
+    key = small_world.people[0]
+    assert world.score(key)["models"]["churn"] == "1"
+    kept = os.environ.get("OPPORTUNE_PICTURES", "")
+    with screen(server) as page:
+        for version in ("2", "1"):
+            picture = f"{kept}/alias.png" if kept and version == "2" else ""
+            flip(page, server.url, version, picture=picture)
+            flipped = time.monotonic()
+            eventually(lambda version=version: world.score(key)["models"]["churn"] == version)
+            assert time.monotonic() - flipped < 10
+    told = [line for line in AuditLog(copy.data_dir / "audit").lines() if line["actor"] == "mlflow"]
+    assert [line["object"] for line in told] == [
+        "churn 2: alias champion in place of 1",
+        "churn 1: alias champion in place of 2",
+    ]
+    assert AuditLog(copy.data_dir / "audit").verify().line == 0
 
 
 def test_a_running_service_follows_and_goes_on_when_the_server_ends(

@@ -14,6 +14,7 @@ from models.spec import ModelSpec, Output
 from models.specs.send_time import LEVEL
 from models.specs.send_time import SPEC as SEND_TIME
 from training.calibration import Platt
+from training.curve import fit_curve
 from training.errors import EstimatorRefusedError
 from training.export import PROOF_ROWS, on_thresholds, prove
 from training.graphs import trees_graph
@@ -48,15 +49,19 @@ def labels_of(rows: np.ndarray, seed: int) -> np.ndarray:
     return (np.random.default_rng(seed).random(len(rows)) < chance).astype(np.float64)
 
 
-@pytest.fixture(scope="module")
-def trees() -> tuple[CalibratedTrees, np.ndarray]:
+@pytest.fixture(scope="module", params=["trees", "trees added to a curve"])
+def trees(request) -> tuple[CalibratedTrees, np.ndarray]:
     rows = grid_rows(6_000, 1)
     y = labels_of(rows, 2)
+    start = None
+    if request.param != "trees":
+        start = fit_curve(range(len(INPUTS)), rows[:4_000], y[:4_000])
     booster = fit_trees(
-        (rows[:4_000], y[:4_000]), (rows[4_000:], y[4_000:]), inputs=INPUTS, seed=3,
+        (rows[:4_000], y[:4_000]), (rows[4_000:], y[4_000:]), inputs=INPUTS, seed=3, start=start,
         learning_rate=0.1, min_data_in_leaf=20, num_leaves=31, max_bin=4_095,
     )  # fmt: skip
-    return CalibratedTrees(booster, Platt(1.3, -0.2, (-0.5, 0.7), (0.8, -1.1)), INPUTS), rows
+    bent = Platt(1.3, -0.2, (-0.5, 0.7), (0.8, -1.1))
+    return CalibratedTrees(booster, bent, INPUTS, start), rows
 
 
 def native_of(model: CalibratedTrees):

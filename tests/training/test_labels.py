@@ -232,10 +232,38 @@ def test_shown_items_whose_window_is_open_are_no_rows():
     made = choices(PointInTime(log_of(*rows), feast=None), as_of=as_of, seed=1)
 
     assert made.kept == 1.0
+    assert made.is_shown
     assert made.spine["at"].max() == as_of - CLICK_DAYS * DAY_US - 1
     assert (
         made.spine.filter("is_test")["at"].min() > made.spine.filter(~pl.col("is_test"))["at"].max()
     )
+
+
+def test_training_keeps_every_click_and_some_of_the_rest_and_the_test_is_as_it_came(monkeypatch):
+    monkeypatch.setattr("training.choices.MAX_TRAIN", 1_000)
+    monkeypatch.setattr("training.choices.MAX_TEST", 400)
+    as_of, rows = T + 60 * DAY_US, []
+    for i in range(6_000):
+        at = -20 * DAY_US + i * HOUR_US // 12
+        rows.append(mail(f"m{i}", at))
+        if i % 10 == 0:
+            rows.append(answer(f"m{i}", at + HOUR_US))
+    made = choices(PointInTime(log_of(*rows), feast=None), as_of=as_of, seed=1)
+    train, test = (made.spine.filter(pl.col("is_test") == part) for part in (False, True))
+
+    clicks, n = 480, 4_801  # of the older four fifths
+    assert abs(train["y"].sum() - clicks) <= 1
+    assert len(train) == 1_000
+    assert made.kept == pytest.approx((1_000 - clicks) / (n - clicks), rel=0.01)
+    assert len(test) == 400
+    assert abs(test["y"].mean() - 0.1) < 0.05
+    assert made.spine["at"].is_sorted()
+
+    monkeypatch.setattr("training.choices.MAX_TRAIN", 600)
+    fewer = choices(PointInTime(log_of(*rows), feast=None), as_of=as_of, seed=1)
+    train = fewer.spine.filter(~pl.col("is_test"))
+    assert train["y"].sum() == 300
+    assert fewer.kept == pytest.approx((300 / (n - clicks)) / (300 / clicks), rel=0.01)
 
 
 # --- weeks ------------------------------------------------------------------------------------

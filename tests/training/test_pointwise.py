@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import expit
+from scipy.stats import spearmanr
 
 from models.runtime import Session
 from models.specs.churn import RISKS, SPEC
+from training.baselines import logistic
 from training.calibration import Platt, fit_bent
-from training.opt_outs import Curve
+from training.curve import Curve
 from training.pointwise import Labelled, Leaves, fit_pointwise, recent_of
 from training.recipe import Order
 from training.trees import raw_score
@@ -30,10 +33,12 @@ def data():
     return Labelled(rows, y, people, at, (at == 5) & ~recent, recent)
 
 
-def fitted(data: Labelled):
+def fitted(data: Labelled, **settings):
     curve = Curve(np.array([1]), np.ones(1), np.array([0.2]), -5.0)
     order = Order(None, as_of=10, first=0)  # type: ignore[arg-type]  nothing of the log is asked
-    return fit_pointwise(SPEC, order, data, leaves=Leaves(50), beside=dict.fromkeys(RISKS, curve))
+    return fit_pointwise(
+        SPEC, order, data, leaves=Leaves(50), beside=dict.fromkeys(RISKS, curve), **settings
+    )
 
 
 def test_the_figures_know_nothing_of_the_tests_labels_and_the_export_all_of_them(data):
@@ -64,6 +69,43 @@ def test_without_recent_rows_both_are_the_calibration_on_older_ones(data):
     found = fitted(none)
     assert found.measured == found.model.platt
     np.testing.assert_allclose(found.p, found.p_before)
+
+
+def test_where_few_ones_depend_on_many_inputs_a_little_trees_added_to_a_curve_are_better(data):
+    rng = np.random.default_rng(6)
+    logs = np.log1p(data.rows.astype(np.float64))
+    p = expit(-4.0 + (logs - logs.mean(axis=0)) @ rng.normal(0.0, 0.4, logs.shape[1]))
+    few = replace(
+        data,
+        y=(rng.random(len(p)) < p).astype(np.float64),
+        is_recent=np.zeros(len(p), np.bool_),
+        is_test=data.at == 5,
+    )
+    assert 100 < few.y[~few.is_test].sum() < 400
+
+    def rank_of_truth(**settings):
+        return spearmanr(fitted(few, **settings).p, p[few.is_test]).statistic
+
+    started, plain = rank_of_truth(starts=True), rank_of_truth()
+    assert started > plain + 0.05, (started, plain)
+
+
+def test_a_share_of_the_zeros_gives_the_chances_of_all_of_them(data):
+    whole = replace(data, is_recent=np.zeros(len(data.y), np.bool_), is_test=data.at == 5)
+    drawn = np.random.default_rng(7).random(len(data.y)) < 0.3
+    some = whole.is_test | (whole.y == 1.0) | drawn
+    people = [key for key, is_in in zip(whole.recipients, some, strict=True) if is_in]
+    part = Labelled(
+        whole.rows[some], whole.y[some], people,
+        whole.at[some], whole.is_test[some], whole.is_recent[some], kept=0.3,
+    )  # fmt: skip
+    for starts in (False, True):
+        found, known = fitted(part, starts=starts), fitted(whole, starts=starts)
+        assert found.p.mean() == pytest.approx(known.p.mean(), abs=0.05)
+        assert found.base_rate == pytest.approx(known.base_rate, abs=0.02)
+    fit, before = ~part.is_test, ~whole.is_test
+    told = logistic(part.rows[fit], part.y[fit], whole.rows[before], kept=0.3)
+    assert told.mean() == pytest.approx(whole.y[before].mean(), abs=0.02)
 
 
 @pytest.mark.parametrize("platt", [Platt(), Platt(0.3, 2.0), BENT])

@@ -103,7 +103,7 @@ def labelled():
     past = world(7, width=len(SPEC.inputs))
     is_test = past.at >= 40
     recent = ~is_test & (past.at >= 32) & apart(SPEC, past.recipients)
-    return Labelled(*past, is_test, recent)
+    return Labelled(*past[:4], is_test, recent)
 
 
 def fitted(data, bound):

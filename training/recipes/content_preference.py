@@ -64,18 +64,22 @@ def train(order: Order) -> Trained:
     )
     nothing = np.zeros(len(y), np.bool_)  # the newest fifth are all for the test
     people = spine["recipient_key"].to_list()
-    data = Labelled(rows, y, people, spine["at"].to_numpy(), is_test, nothing)
-    fitted = fit_pointwise(SPEC, order, data, leaves=LEAVES, kept=made.kept)
-    is_shown = made.kept == 1.0
+    data = Labelled(rows, y, people, spine["at"].to_numpy(), is_test, nothing, made.kept)
+    fitted = fit_pointwise(SPEC, order, data, leaves=LEAVES, starts=True)
+    is_shown = made.is_shown
     old = order.champion_answers(made.label, SPEC.outputs[0].name, rows[is_test])
     own = {"LightGBM, calibrated": fitted.p} | {name: p[:, 0] for name, p in old.items()}
     if not is_shown:  # a mail shows one item: there is no order within it to learn
         decision = spine["decision"].to_numpy()
         own[XENDCG] = xendcg_scores(SPEC, data, decision, leaves=LEAVES, seed=order.seed)
     new = _new_items(order, made, fitted)
-    compare = _by_probability if is_shown else _by_rank
-    found = compare(spine, rows.astype(np.float64), y, is_test, own)
-    curve = learning_curve.of_trees(data, SPEC, seed=order.seed, kept=made.kept)
+    table = rows.astype(np.float64)
+    found = (
+        _by_probability(spine, table, y, is_test, own, kept=made.kept)
+        if is_shown
+        else _by_rank(spine, table, y, is_test, own)
+    )
+    curve = learning_curve.of_trees(data, SPEC, seed=order.seed, starts=True)
     report = Report(
         model=SPEC.name,
         as_of=shown_day(order.as_of),
@@ -86,7 +90,8 @@ def train(order: Order) -> Trained:
         baselines=found.baselines,
         parity=fitted.exported.parity,
         facts={
-            "training rows": f"{(~is_test).sum()}, {y[~is_test].mean():.2%} chosen",
+            "training rows": f"{(~is_test).sum()}, {y[~is_test].mean():.2%} chosen"
+            + (f", the rest {made.kept:.1%} of what was not" if made.kept < 1.0 else ""),
             "trees": str(fitted.model.booster.num_trees()),
             "label": made.label,
             "learning curve": curve.meaning,
@@ -133,17 +138,19 @@ def _by_probability(
     y: Floats,
     is_test: NDArray[np.bool_],
     own: Mapping[str, Floats],
+    *,
+    kept: float,
 ) -> Tested:
     """What was shown: each method's probability of a click on it."""
     fit = ~is_test
 
     def alone(name: str) -> Floats:
         column = np.log1p(100 * rows[:, [COLUMN[name]]])
-        return logistic(column[fit], y[fit], column[is_test])
+        return logistic(column[fit], y[fit], column[is_test], kept=kept)
 
     methods = {
         **own,
-        "base rate": base_rate(y[fit], int(is_test.sum())),
+        "base rate": base_rate(y[fit], int(is_test.sum()), kept=kept),
         "popularity (click rate of the item)": alone(CLICK_RATE),
         "own decayed share of the topics": alone("topic_affinity_share"),
         "own decayed interest in the item": alone("item_affinity"),
@@ -210,7 +217,7 @@ def _better(alternatives: list[Row], new: NewItems | None) -> list[str]:
 
 
 def _notes(made: Choices) -> list[str]:
-    if made.kept == 1.0:
+    if made.is_shown:
         return ["Learnt from what was shown; what was never shown is judged by its attributes."]
     return [
         "The log does not say what was shown: p_click is the chance of being chosen among "

@@ -1,14 +1,16 @@
-"""The configuration of a service, noted in the audit log when it is another than before."""
+"""What a service notes in the audit log: another configuration, and an alias that it follows."""
 
 import hashlib
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 from features.audit import Action, AuditLog, Entry
 from features.errors import StoreUnavailableError
+from serving.clock import Clock
 from serving.settings import ServingSettings
 
-LOG: Final = logging.getLogger("opportune.configured")
+LOG: Final = logging.getLogger("opportune.audited")
 _PASSING: Final = frozenset({"port", "data_dir"})  # where it runs, not what it does
 
 
@@ -30,6 +32,23 @@ def note_configuration(settings: ServingSettings, *, at: int) -> None:
         AuditLog(settings.audit_dir).add_if_new(entry, actor="service", at=at)
     except StoreUnavailableError as error:
         LOG.warning("%s; the configuration is not in the audit log", error)
+
+
+def followed(settings: ServingSettings, clock: Clock) -> Callable[[str], None]:
+    """Notes what an alias in MLflow changed here; who set it there MLflow does not say.
+
+    A log that cannot be written now is told of and holds no champion up.
+    """
+
+    def note(told: str) -> None:
+        try:
+            AuditLog(settings.audit_dir).add(
+                [Entry(Action.FOLLOWED, told)], actor="mlflow", at=clock()
+            )
+        except StoreUnavailableError as error:
+            LOG.warning("%s; not in the audit log: %s", error, told)
+
+    return note
 
 
 def _shown(value: Any) -> str:
