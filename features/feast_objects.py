@@ -26,6 +26,7 @@ from feast import (
     RequestSource,
     ValueType,
 )
+from feast.data_format import ParquetFormat
 from feast.types import Array, Bytes, Float32, Int64, String
 
 from features import definitions, feast_now, spec
@@ -56,6 +57,10 @@ RHYTHM_VIEW: Final = "recipient_rhythm"
 AFFINITY_VIEW: Final = "affinity_features"
 COHORT_VIEW: Final = "cohort_affinity_features"
 POOL_VIEW: Final = "content_pool_state"
+# Rows of past midnights, for whoever asks Feast about any moment: the newest midnight before it.
+HISTORY_TTL: Final = timedelta(days=31)
+HISTORY: Final = {f"{view.entity}_history": view for view in definitions.VIEWS}
+NO_DAY: Final = "none"  # the file of a history without days, for Feast to read columns from
 # The one field of each state view; Feast hands columns to functions by these names alone.
 STATE_FIELDS: Final = {
     "recipient_state": feast_now.RECIPIENT_STATE,
@@ -106,21 +111,41 @@ def objects(data_dir: Path) -> list[Any]:
         *(FeatureService(name=f"{model}_v1", features=held) for model, held in training.items()),
         *(FeatureService(name=f"{model}_now_v1", features=held) for model, held in online.items()),
     ]
-    feature_views = [*views.values(), *states.values(), pool, rhythm, affinity, cohort]
+    history = [_history_view(name, view, data_dir) for name, view in HISTORY.items()]
+    feature_views = [*views.values(), *states.values(), pool, rhythm, affinity, cohort, *history]
     return [*ENTITIES.values(), *feature_views, *now.values(), *services]
 
 
-def source_file(view: str, data_dir: Path) -> Path:
-    """The Parquet file behind a view."""
+def source_file(view: str, data_dir: Path, *, day: str = NO_DAY) -> Path:
+    """The Parquet file behind a view; of a history that of a day (2026-01-31)."""
+    if view in HISTORY:
+        return data_dir / view / f"{day}.parquet"
     return data_dir / f"{view}.parquet"
 
 
-def write_source(frame: pl.DataFrame, view: str, data_dir: Path) -> None:
-    """Replace a view's file; a reader sees the old rows or the new ones."""
-    target = source_file(view, data_dir)
+def stamped(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows with Feast's two times in place of `at` (microseconds)."""
+    moment = pl.col("at").cast(pl.Datetime("us", "UTC"))
+    return rows.with_columns(event_timestamp=moment, created=moment).drop("at")
+
+
+def write_source(
+    frame: pl.DataFrame,
+    view: str,
+    data_dir: Path,
+    *,
+    day: str = NO_DAY,
+    about: dict[str, str] | None = None,
+) -> None:
+    """Replace a view's file; a reader sees the old rows or the new ones.
+
+    Args:
+        about: Kept in the file beside the rows.
+    """
+    target = source_file(view, data_dir, day=day)
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_suffix(".tmp")
-    frame.write_parquet(scratch, compression="snappy")
+    scratch = target.with_name(f".{target.stem}.tmp")  # no reader of a folder sees it
+    frame.write_parquet(scratch, compression="snappy", metadata=about)
     scratch.replace(target)
 
 
@@ -136,11 +161,18 @@ def make_missing_sources(items: Iterable[Any], data_dir: Path) -> None:
 
 
 def _features_view(view: spec.FeatureView, data_dir: Path) -> FeatureView:
-    fields = [
+    return _view(view.name, [ENTITIES[view.entity]], _described(view), data_dir)
+
+
+def _history_view(name: str, view: spec.FeatureView, data_dir: Path) -> FeatureView:
+    return _view(name, [ENTITIES[view.entity]], _described(view), data_dir, ttl=HISTORY_TTL)
+
+
+def _described(view: spec.FeatureView) -> list[Field]:
+    return [
         Field(name=feature.name, dtype=Float32, description=feature.describe()[0])
         for feature in view.features
     ]
-    return _view(view.name, [ENTITIES[view.entity]], fields, data_dir)
 
 
 def _fields(named: Iterable[tuple[str, str]]) -> list[Field]:
@@ -178,9 +210,11 @@ def _online_view(
 def _view(
     name: str, entities: list[Entity], fields: list[Field], data_dir: Path, **more: Any
 ) -> FeatureView:
+    file = source_file(name, data_dir).absolute()
     source: Any = FileSource(
         name=f"{name}_source",
-        path=str(source_file(name, data_dir).absolute()),
+        path=str(file.parent if name in HISTORY else file),
+        file_format=ParquetFormat() if name in HISTORY else None,  # else its name says so
         timestamp_field="event_timestamp",
         created_timestamp_column="created",
     )

@@ -28,6 +28,7 @@ from features.feast_objects import (
     STATE_FIELDS,
     make_missing_sources,
     objects,
+    stamped,
     state_view_name,
     write_source,
 )
@@ -69,11 +70,7 @@ class FeastStore:
             rows: The join keys, `at` (microseconds) and the view's features, or `state` (bytes).
         """
         named = rows.rename({"state": STATE_FIELDS[view]}) if view in STATE_FIELDS else rows
-        stamped = named.with_columns(
-            pl.col("at").cast(pl.Datetime("us", "UTC")).alias("event_timestamp"),
-            pl.col("at").cast(pl.Datetime("us", "UTC")).alias("created"),
-        ).drop("at")
-        write_source(stamped, view, self.folder)
+        write_source(stamped(named), view, self.folder)
 
     def training_frame(self, spine: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:
         """Join features to the spine as of each row's moment, in the spine's order.

@@ -16,12 +16,12 @@ from features.witness import witness
 from pipelines.arm_commands import choose_arm_command
 from pipelines.audit_commands import audit_app, me
 from pipelines.console import ERR, OUT, errors_shown, run_shown
+from pipelines.feature_commands import backfill_command, materialize_command
 from pipelines.ingest import IngestProgress, ingest
 from pipelines.key_commands import keys_app
 from pipelines.label_commands import relabel_command
 from pipelines.link_commands import render_link_command
 from pipelines.model_commands import (
-    materialize_command,
     models_command,
     promote_command,
     retrain_command,
@@ -149,6 +149,7 @@ class Bar:
 
 _COMMANDS: dict[str, Callable[..., None]] = {
     "materialize": materialize_command,
+    "backfill": backfill_command,
     "retrain": retrain_command,
     "promote": promote_command,
     "rollback": rollback_command,

@@ -30,6 +30,8 @@ from training.monitoring.arms import HOLDOUT
 
 WINDOW_H: Final = 24
 POSTED: Final = 2_000  # events of a call
+# What the sender of the loop says a subscriber is worth, in engagements.
+VALUES: Final = {"engagement": 1.0, "unsubscribe": 2.0, "complaint": 20.0}
 
 Floats = NDArray[np.float64]
 
@@ -106,6 +108,7 @@ class ClosedLoop:
             "window_to": _moment(sending.starts_at + WINDOW_H * HOUR_US - SECOND_US),
             "default_at": _moment(sending.starts_at + DEFAULT_HOUR * HOUR_US),
             "candidates": self._items(sending.candidates),
+            "values": VALUES,
         }
         keys = self.life.keys
         return [{"recipient_key": keys[to], **shared} for to in sending.recipient.tolist()]  # type: ignore[typeddict-item]

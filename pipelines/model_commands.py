@@ -45,33 +45,6 @@ NameArgument = Annotated[
 ]
 
 
-def materialize_command() -> None:
-    """Fold the event log into states and put them online.
-
-    Run it once after an import; events that come in through the service are folded in as they
-    arrive. Safe to repeat at any time.
-    """
-    with errors_shown(), run_shown("materialize", Settings().data_dir) as run:
-        run.step("starting Feast")
-        from features.events.log import EventLog
-        from features.feast_store import FeastStore
-        from features.online import open_store
-        from pipelines.materialize import materialize
-
-        settings = Settings()
-        with EventLog(settings.events_dir) as log, open_store(settings.online_address) as store:
-            feast = FeastStore(settings.feast_dir, online=settings.online_address)
-            done = materialize(log=log, feast=feast, store=store, step=run.step)
-            run.tell(offset=done.offset, **done.states)
-    table = Table(title="Materialized", title_justify="left")
-    table.add_column("entity")
-    table.add_column("states online", justify="right")
-    for entity, count in done.states.items():
-        table.add_row(entity, f"{count:,}")
-    table.caption = f"log offset {done.offset:,}; Feast repository {settings.feast_dir}"
-    OUT.print(table)
-
-
 def retrain_command(  # noqa: PLR0913  one option each
     names: Annotated[
         list[str] | None,

@@ -23,7 +23,8 @@ from features.events.schema import DAY_US, SECOND_US
 from models.specs import SPECS
 from pipelines.cli import ingest_file
 from pipelines.console import REFUSED, UNUSABLE
-from pipelines.model_commands import materialize_command, promote_command, retrain_command
+from pipelines.feature_commands import materialize_command
+from pipelines.model_commands import promote_command, retrain_command
 from pipelines.monitor_commands import monitor_command
 from pipelines.monitor_page import PLAIN
 from pipelines.settings import Settings

@@ -132,8 +132,8 @@ def _is_text(key: str) -> bool:
 
 
 def remove_sources(feast_dir: Path) -> int:
-    """Remove the files behind Feast's views: the next training or `materialize` makes them anew."""
-    files = [*feast_dir.glob("*.parquet"), *feast_dir.glob("*.tmp")]
+    """Remove the files behind Feast's views: the commands that made them make them anew."""
+    files = [*feast_dir.rglob("*.parquet"), *feast_dir.rglob("*.tmp")]
     for file in files:
         file.unlink(missing_ok=True)
     return len(files)

@@ -27,6 +27,7 @@ from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.schema import COUNTRY
 from features.feast_objects import AFFINITY_VIEW, COHORT_VIEW, RHYTHM_VIEW
 from features.feast_store import FeastStore
+from features.history import features_of
 from features.layout import POOL, layout_of
 from features.spec import FeatureView, key_hash
 from features.state import TOTAL_KEY
@@ -67,7 +68,7 @@ class PointInTime:
         """
         keys = ["recipient_key", "at"]
         asked = spine.select(keys).unique(maintain_order=True)
-        rows = self._matrix(RECIPIENT, self._recipients, asked.rename({"recipient_key": "key"}))
+        rows = features_of(self._recipients, asked.rename({"recipient_key": "key"}), RECIPIENT)
         places = asked.with_row_index("place")
         joined = spine.select(keys).join(places, on=keys, how="left", maintain_order="left")
         columns = [RECIPIENT.names.index(name) for name in names]
@@ -106,7 +107,7 @@ class PointInTime:
 
     def contents_at(self, spine: pl.DataFrame) -> Rows:
         """Content features straight from the kernel, for choosing candidates."""
-        return self._matrix(CONTENT, self._contents, spine.rename({"content_id": "key"}))
+        return features_of(self._contents, spine.rename({"content_id": "key"}), CONTENT)
 
     def affinities_at(self, spine: pl.DataFrame) -> Rows:
         """Affinity features straight from the kernel; columns as `affinity` asks for."""
@@ -227,17 +228,9 @@ class PointInTime:
         self, view: FeatureView, key: str, table: batch.EventTable, spine: pl.DataFrame
     ) -> None:
         asked = spine.select(key, "at").unique(maintain_order=True)
-        rows = self._matrix(view, table, asked.rename({key: "key"}))
+        rows = features_of(table, asked.rename({key: "key"}), view)
         computed = pl.DataFrame(rows, schema=list(view.names))
         self.feast.write_rows(view.name, asked.hstack(computed))
-
-    def _matrix(self, view: FeatureView, table: batch.EventTable, asked: pl.DataFrame) -> Rows:
-        layout = layout_of(view)
-        pool = None
-        if layout.is_pooled:
-            together = asked.with_columns(key=pl.lit(POOL))
-            pool = batch.read_at(table, together, layout, with_weeks=False)
-        return batch.features_at(table, asked, view, pool=pool)
 
     def _joined(self, spine: pl.DataFrame, references: Sequence[str], names: Sequence[str]) -> Rows:
         named = ("recipient_key", "cohort", "content_id", "at")

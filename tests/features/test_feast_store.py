@@ -18,6 +18,7 @@ from features.events.schema import Event, EventType
 from features.feast_objects import (
     AFFINITY_VIEW,
     COHORT_VIEW,
+    HISTORY,
     RHYTHM_VIEW,
     STATE_FIELDS,
     source_file,
@@ -77,6 +78,7 @@ def asked(feast: FeastStore, keys: list[str], moments: list[int]) -> list[float 
 
 def test_the_registry_holds_the_definitions_and_nothing_else(feast):
     expected = {view.name: list(view.names) for view in VIEWS}
+    expected |= {name: list(view.names) for name, view in HISTORY.items()}
     expected |= {view: [field] for view, field in STATE_FIELDS.items()}
     expected |= {RHYTHM_VIEW: ["rhythm"], AFFINITY_VIEW: [name for name, _ in AFFINITY_FEATURES]}
     expected |= {COHORT_VIEW: [name for name, _ in COHORT_FEATURES]}

@@ -142,8 +142,9 @@ def crowd(request, opened, tmp_path, redis_url):
         for n, key in enumerate((GONE, BESIDE[0], LIKE))
     ]
     (tmp_path / "rejects/old.ndjson").write_bytes(b"\n".join(rows) + b"\n")
-    (tmp_path / "feast").mkdir()
-    (tmp_path / "feast/recipient_features.parquet").write_bytes(GONE.encode())
+    (tmp_path / "feast/recipient_history").mkdir(parents=True)
+    for file in ("recipient_features", "recipient_history/2026-01-01"):
+        (tmp_path / f"feast/{file}.parquet").write_bytes(GONE.encode())
     address = online or str(tmp_path / "online.sqlite")
     folded(tmp_path, address)
     http = opened(tmp_path, online_store=online)
