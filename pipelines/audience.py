@@ -76,7 +76,16 @@ def read_audience(file: Path, send: ScoreRequest) -> Audience:
         FileUnusableError: The file cannot be read, has a column that is not ours, or a value
             that does not fit; the error names column, row and remedy.
     """
-    rows = _read(file)
+    return audience_of(_read(file), send, file=file)
+
+
+def audience_of(rows: pl.DataFrame, send: ScoreRequest, *, file: Path) -> Audience:
+    """The same of rows that were read already; `file` is what errors call them.
+
+    Raises:
+        FileUnusableError: A column is not ours, or a value does not fit.
+    """
+    _refuse_columns(file, rows.columns)
     key = rows[KEY]
     unfit = key.is_null() | ~key.str.len_chars().is_between(1, MAX_KEY_CHARS)
     if unfit.any():

@@ -136,8 +136,12 @@ def _weeks(told: Demo) -> Table:
 def _caption(told: Demo) -> str:
     if told.worth is None:
         return ""
-    said = f"All weeks: {told.worth.lift:+.1%} engagement per mail, {told.worth.n:,} mails"
-    return f"{said}, {told.worth.fallbacks:.1%} answered by a fallback (people nobody knows yet)."
+    all_weeks = told.worth
+    return (
+        f"All weeks: {all_weeks.lift:+.1%} engagement per mail, {all_weeks.gained:+.1%} per "
+        f"recipient and send, of {all_weeks.n:,}; {all_weeks.held:.1%} were held back as not worth "
+        f"their risk, {all_weeks.fallbacks:.1%} answered by a fallback (people nobody knows yet)."
+    )
 
 
 def _percent(measured: Measured) -> str:

@@ -99,7 +99,7 @@ def make_plan(order: Order, settings: ServingSettings, *, progress: Progress) ->
         for old in set(parts.iterdir()) - {*named, parts / BEGUN, parts / LOCK}:
             old.unlink()
         began = time.perf_counter()
-        job = _job(order, settings, champions, run)
+        job = _job(order.send, settings, champions, run.as_of, is_dry=order.is_dry)
         n_all = len(order.audience.rows)
         missing, n_there = _missing(order, named)
         progress(n_there, n_all)
@@ -145,18 +145,38 @@ def _run_of(
     )
 
 
-def _job(order: Order, settings: ServingSettings, champions: Champions, run: Run) -> Job:
+def job_of(
+    send: ScoreRequest, settings: ServingSettings, *, as_of: int, is_dry: bool = False
+) -> Job:
+    """What each process must know, of the champions that a service which starts now answers with.
+
+    Args:
+        as_of: The one moment that all are scored at, microseconds.
+    """
+    # A process may stand in another directory than this one.
+    there = settings.model_copy(update={"data_dir": settings.data_dir.absolute()})
+    return _job(send, there, _champions(there), as_of, is_dry=is_dry)
+
+
+def _job(
+    send: ScoreRequest,
+    settings: ServingSettings,
+    champions: Champions,
+    as_of: int,
+    *,
+    is_dry: bool,
+) -> Job:
     return Job(
-        send=order.send.model_dump_json(exclude_unset=True).encode(),
-        as_of=run.as_of,
+        send=send.model_dump_json(exclude_unset=True).encode(),
+        as_of=as_of,
         policy=policy_of(settings),
-        versions=run.versions,
+        versions={name: one.version for name, one in champions.by_name.items()},
         off=champions.off,
         models_dir=settings.models_dir,
         online_address=settings.online_address,
         kept_address=settings.kept_address,
         sticky_days=settings.sticky_days,
-        is_dry=order.is_dry,
+        is_dry=is_dry,
     )
 
 

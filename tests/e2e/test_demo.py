@@ -70,10 +70,16 @@ def test_it_tells_the_links_and_what_came_of_every_step(played):
 def test_the_decided_mails_are_better_than_the_senders_own_and_a_kill_changes_none(played):
     outcome, data_dir = played
     told = outcome.stdout
-    lift = re.search(r"All weeks: \+(\d+\.\d)% engagement per mail, ([\d,]+) mails", told)
+    lift = re.search(
+        r"All weeks: \+(\d+\.\d)% engagement per mail, \+(\d+\.\d)% per recipient and send, "
+        r"of ([\d,]+); (\d+\.\d)% were held back",
+        re.sub(r"\s+", " ", told),
+    )
     assert lift is not None
     assert float(lift[1]) > 3.0  # in the world's own truth; 12 to 25 in most worlds
-    assert int(lift[2].replace(",", "")) > 3_000
+    assert float(lift[2]) > 0.0  # with nothing of those whose mail was held back
+    assert int(lift[3].replace(",", "")) > 3_000
+    assert float(lift[4]) < 25.0
     same, n, lost = re.search(
         r"begun again: ([\d,]+) of\s*([\d,]+) mails decided\s*the same, (\d+) events lost",
         re.sub(r"\s*│[\s│]*\n?", " ", told),
