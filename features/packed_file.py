@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from features.errors import StoreUnavailableError
+from features.events.durable import exclusive
 
 FORMAT: Final = 2
 # Not WITHOUT ROWID: states of over 1,000 bytes would spill into pages of their own there, which
@@ -32,7 +33,10 @@ def open_file(path: Path, *, busy_timeout_ms: int) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     opened = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     opened.execute(f"PRAGMA busy_timeout = {busy_timeout_ms}")
-    opened.execute("PRAGMA journal_mode = WAL")
+    if opened.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        # Of two that make the file at once, neither would wait for the other's switch.
+        with exclusive(path.with_name(f"{path.name}.lock")):
+            opened.execute("PRAGMA journal_mode = WAL")
     opened.execute("PRAGMA synchronous = NORMAL")  # the log rebuilds what a crash loses
     # Pages are copied back every 64 MB: a batch touches half as many pages as it has recipients,
     # and the same ones soon again.

@@ -8,8 +8,10 @@ import struct
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from itertools import permutations
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import polars as pl
@@ -25,6 +27,7 @@ from features.events.schema import Event, EventType, parse_event
 from features.layout import layout_of
 from features.online import OnlineStore, open_store
 from features.packed import FORMAT, PackedStore
+from features.packed_file import open_file
 from features.packed_rows import LIVES_S, Row, head_of
 from features.packing import SEEN_AT, pack, unpack
 from features.reading import read
@@ -351,6 +354,7 @@ def test_no_flipped_bit_makes_anything_but_a_refusal_or_a_readable_state():
 WORKER = """
 import sys
 from pathlib import Path
+from threading import Barrier
 from features.events.log import EventLog
 from features.events.schema import Event, EventType
 from features.online import open_store
@@ -374,6 +378,19 @@ with EventLog(root / "log") as log, open_store(sys.argv[3]) as store:
         if store.get("recipient", [key]) == [None]:
             sys.exit("own event not in the next read")
 """
+
+
+def test_whoever_makes_the_file_at_the_same_moment_waits_for_the_others(tmp_path):
+    for number in range(60):
+        file, together = tmp_path / f"{number}.sqlite", Barrier(4)
+
+        def opened(file=file, together=together):
+            together.wait()
+            open_file(file, busy_timeout_ms=10_000).close()
+
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(opened) for _ in range(4)]:
+                done.result()
 
 
 def test_two_processes_at_once_make_the_states_that_one_would(tmp_path, address):
