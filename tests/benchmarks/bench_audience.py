@@ -29,10 +29,10 @@ from features.definitions.recipient import VIEW as RECIPIENT
 from features.packed import PackedStore
 from features.packed_rows import head_of
 from models.runtime import Session
-from pipelines import plan_chunk, plan_run
+from pipelines import plan_chunk
 from pipelines.audience import Chunk, read_audience
 from pipelines.plan_chunk import Planner
-from pipelines.plan_run import Order
+from pipelines.plan_run import Order, job_of
 from pipelines.send_file import ANYBODY
 from serving import decider
 from serving.http.schemas import ScoreRequest
@@ -66,10 +66,7 @@ def filled(folder: Path) -> tuple[Path, list[tuple[str, list[str]]]]:
 
 
 def planner_of(order: Order, settings: ServingSettings) -> Planner:
-    champions = plan_run._champions(settings)
-    run = plan_run._run_of(order, settings, champions, [])
-    run.as_of = NOW
-    return Planner(plan_run._job(order, settings, champions, run))
+    return Planner(job_of(order.send, settings, as_of=NOW, is_dry=order.is_dry))
 
 
 @contextmanager

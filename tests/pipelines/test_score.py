@@ -31,7 +31,7 @@ from pipelines.cli import app
 from pipelines.errors import PlanBusyError, PlanUnfinishedError
 from pipelines.plan import SCHEMA
 from pipelines.plan_chunk import Planner
-from pipelines.plan_run import Order, make_plan
+from pipelines.plan_run import Order, job_of, make_plan
 from pipelines.send_file import ANYBODY, read_send
 from serving.http.app import create_app
 from serving.kept import ENTITY, lives_of, recalled
@@ -240,10 +240,7 @@ def test_a_decision_that_another_process_keeps_meanwhile_wins(world, order):
 
 
 def planner_of(order, settings):
-    champions = plan_run._champions(settings)
-    run = plan_run._run_of(order, settings, champions, [])
-    run.as_of = order.now // SECOND_US * SECOND_US
-    return Planner(plan_run._job(order, settings, champions, run))
+    return Planner(job_of(order.send, settings, as_of=order.now // SECOND_US * SECOND_US))
 
 
 CHILD = """
