@@ -8,16 +8,11 @@ from typing import Final
 import polars as pl
 
 from features.events.schema import SECOND_US
-from features.feast_objects import source_file, stamped, write_source
+from features.feast_objects import history_view_name, source_file, stamped, write_source
 from features.layout import layout_of
 from features.spec import FeatureView
 
 _MADE_BY: Final = "definitions"
-
-
-def history_view_name(view: FeatureView) -> str:
-    """The Feast view of past midnights."""
-    return f"{view.entity}_history"
 
 
 def day_of(moment: int) -> str:

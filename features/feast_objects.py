@@ -59,7 +59,6 @@ COHORT_VIEW: Final = "cohort_affinity_features"
 POOL_VIEW: Final = "content_pool_state"
 # Rows of past midnights, for whoever asks Feast about any moment: the newest midnight before it.
 HISTORY_TTL: Final = timedelta(days=31)
-HISTORY: Final = {f"{view.entity}_history": view for view in definitions.VIEWS}
 NO_DAY: Final = "none"  # the file of a history without days, for Feast to read columns from
 # The one field of each state view; Feast hands columns to functions by these names alone.
 STATE_FIELDS: Final = {
@@ -83,9 +82,17 @@ def state_view_name(entity: str) -> str:
     return f"{entity}_state"
 
 
+def history_view_name(view: spec.FeatureView) -> str:
+    """The view of an entity's features at past midnights."""
+    return f"{view.entity}_history"
+
+
+HISTORY: Final = {history_view_name(view): view for view in definitions.VIEWS}
+
+
 def objects(data_dir: Path) -> list[Any]:
     """Everything `feast apply` registers; sources are Parquet files under `data_dir`."""
-    views = {view.name: _features_view(view, data_dir) for view in definitions.VIEWS}
+    views = {view.name: _features_view(view.name, view, data_dir) for view in definitions.VIEWS}
     states = {view.entity: _state_view(view, data_dir) for view in definitions.VIEWS}
     pool = _pool_view(data_dir)
     rhythm = _view(RHYTHM_VIEW, [RECIPIENT], [Field(name="rhythm", dtype=Array(Float32))], data_dir)
@@ -111,7 +118,9 @@ def objects(data_dir: Path) -> list[Any]:
         *(FeatureService(name=f"{model}_v1", features=held) for model, held in training.items()),
         *(FeatureService(name=f"{model}_now_v1", features=held) for model, held in online.items()),
     ]
-    history = [_history_view(name, view, data_dir) for name, view in HISTORY.items()]
+    history = [
+        _features_view(name, view, data_dir, ttl=HISTORY_TTL) for name, view in HISTORY.items()
+    ]
     feature_views = [*views.values(), *states.values(), pool, rhythm, affinity, cohort, *history]
     return [*ENTITIES.values(), *feature_views, *now.values(), *services]
 
@@ -160,19 +169,14 @@ def make_missing_sources(items: Iterable[Any], data_dir: Path) -> None:
             write_source(pl.DataFrame(schema=schema | stamps), item.name, data_dir)
 
 
-def _features_view(view: spec.FeatureView, data_dir: Path) -> FeatureView:
-    return _view(view.name, [ENTITIES[view.entity]], _described(view), data_dir)
-
-
-def _history_view(name: str, view: spec.FeatureView, data_dir: Path) -> FeatureView:
-    return _view(name, [ENTITIES[view.entity]], _described(view), data_dir, ttl=HISTORY_TTL)
-
-
-def _described(view: spec.FeatureView) -> list[Field]:
-    return [
+def _features_view(
+    name: str, view: spec.FeatureView, data_dir: Path, *, ttl: timedelta = FRESH
+) -> FeatureView:
+    fields = [
         Field(name=feature.name, dtype=Float32, description=feature.describe()[0])
         for feature in view.features
     ]
+    return _view(name, [ENTITIES[view.entity]], fields, data_dir, ttl=ttl)
 
 
 def _fields(named: Iterable[tuple[str, str]]) -> list[Field]:

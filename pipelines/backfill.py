@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from features.definitions import VIEWS
 from features.events.log import EventLog
 from features.events.schema import SECOND_US
-from features.feast_history import day_of, has_day, history_view_name, write_day
+from features.feast_history import day_of, has_day, write_day
+from features.feast_objects import history_view_name
 from features.feast_store import FeastStore
 from features.history import rows_at
 

@@ -354,7 +354,6 @@ def test_no_flipped_bit_makes_anything_but_a_refusal_or_a_readable_state():
 WORKER = """
 import sys
 from pathlib import Path
-from threading import Barrier
 from features.events.log import EventLog
 from features.events.schema import Event, EventType
 from features.online import open_store
