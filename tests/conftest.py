@@ -255,3 +255,24 @@ def make_world(data_dir: Path, *, now: int) -> dict[str, Any]:
         "people": people["recipient_key"].to_list(),
         "items": {item: list(topics) for item, topics, _ in items.iter_rows()},
     }
+
+
+FOR_TESTS = {
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    # A small log would be one task's, and nothing would be put together from several.
+    "spark.sql.adaptive.coalescePartitions.enabled": "false",
+}
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[Any]:
+    """Two executors of this machine."""
+    from features.spark_session import JavaMissingError, session  # noqa: PLC0415
+
+    try:
+        made = session(workers=2, more=FOR_TESTS)
+    except JavaMissingError as missing:
+        pytest.skip(str(missing))
+    yield made
+    made.stop()

@@ -32,7 +32,7 @@ from features.layout import POOL, layout_of
 from features.packing import pack
 from features.spark import TableUnusableError, features_at, states_of
 from features.spark_batches import whole_groups
-from features.spark_session import JavaMissingError, java_home, session
+from features.spark_session import JavaMissingError, java_home
 from features.spec import FeatureView
 from tests.benchmarks.bench_spark import DAY_US, DAYS, START, synthetic
 from tests.features.oracle import HOUR_US, KEY_OF, NIGHTS, OFFSETS, ORDINARY
@@ -41,22 +41,6 @@ pytestmark = pytest.mark.long  # half a minute and more of a core
 
 N_LARGE = 200_000
 SPRING = tuple(sorted((NIGHTS[0], NIGHTS[2], NIGHTS[4])))  # Europe, America, Lord Howe
-FOR_TESTS = {
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-    "spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-    # A small log would be one task's, and nothing would be put together from several.
-    "spark.sql.adaptive.coalescePartitions.enabled": "false",
-}
-
-
-@pytest.fixture(scope="module")
-def spark() -> Iterator[SparkSession]:
-    try:
-        made = session(workers=2, more=FOR_TESTS)
-    except JavaMissingError as missing:
-        pytest.skip(str(missing))
-    yield made
-    made.stop()
 
 
 @pytest.fixture(scope="module")

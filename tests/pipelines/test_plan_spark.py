@@ -12,13 +12,11 @@ pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
 
 
 from features.spark import TableUnusableError
-from features.spark_session import JavaMissingError, session
 from pipelines.audience import read_audience
 from pipelines.plan_run import Order, job_of, make_plan
 from pipelines.plan_spark import plan_of
 from pipelines.send_file import read_send
 from serving.settings import ServingSettings
-from tests.features.test_spark import FOR_TESTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,16 +27,6 @@ send_id: spark
 values: {engagement: 1, unsubscribe: 8, complaint: 50}
 candidates: [{content_id: item-001, topics: [outdoor]}, {content_id: item-002, topics: [food]}]
 """
-
-
-@pytest.fixture(scope="module")
-def spark():
-    try:
-        made = session(workers=2, more=FOR_TESTS)
-    except JavaMissingError as missing:
-        pytest.skip(str(missing))
-    yield made
-    made.stop()
 
 
 @pytest.fixture
