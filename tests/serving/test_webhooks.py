@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from http.client import BadStatusLine, InvalidURL
 from pathlib import Path
@@ -403,13 +404,10 @@ def proven(place: Place, provider: str, raw: bytes) -> list[Delivery]:
 
 def survives(place: Place, provider: str, raw: bytes) -> None:
     for delivery in proven(place, provider, raw):
-        began = time.thread_time()
         try:
             taken = place.webhooks.take(provider, delivery)
         except WebhookRefusedError:
             continue
-        finally:
-            assert time.thread_time() - began < 1.0
         again = place.webhooks.take(provider, delivery)
         assert again == Taken(0, taken.accepted + taken.duplicate, taken.quarantined)
 
@@ -480,20 +478,45 @@ def test_something_deep_in_any_field_costs_no_neighbour(fuzzed, provider, depth)
         assert sum((taken.accepted, taken.duplicate, taken.quarantined)) == 2
 
 
+LARGER = 16
+LEAST_S = 0.002  # what is cheaper is mostly not about its size
+
+
+def grows_with_its_size(work: Callable[[int], None], small: int) -> None:
+    """Sixteen times as much costs some sixteen times as much, where its square would be 256 times.
+
+    Asked again where it does not seem so: a collection or a first import may have been in it.
+    """
+
+    def cpu_s(size: int) -> float:
+        began = time.thread_time()
+        work(size)
+        return time.thread_time() - began
+
+    ratios = (cpu_s(LARGER * small) / max(cpu_s(small), LEAST_S) for _ in range(3))
+    assert any(ratio < 4 * LARGER for ratio in ratios)
+
+
 @pytest.mark.parametrize("provider", ADAPTERS)
 @pytest.mark.parametrize("unit", ["a", "a@", "%40", "%25", "%", "<", "\\u0000", "é", "[", " "])
-def test_a_huge_value_anywhere_is_not_slow(fuzzed, provider, unit):
-    for name in (ONE, UNKNOWN):
-        body = json.dumps(fuzzed.esp.payload(provider, name[provider]))
-        huge = unit * (256_000 // len(unit))
-        for place in ("https://example.com/offer", "ana@example.com", "Firefox/140.0"):
-            survives(fuzzed, provider, body.replace(place, huge).encode())
+def test_a_huge_value_anywhere_costs_as_its_size(fuzzed, provider, unit):
+    def take(size):
+        for name in (ONE, UNKNOWN):
+            body = json.dumps(fuzzed.esp.payload(provider, name[provider]))
+            huge = unit * (size // len(unit))
+            for place in ("https://example.com/offer", "ana@example.com", "Firefox/140.0"):
+                survives(fuzzed, provider, body.replace(place, huge).encode())
+
+    grows_with_its_size(take, 16_000)
 
 
 @pytest.mark.parametrize("provider", ["sendgrid", "sparkpost", "postmark", "segment"])
 @pytest.mark.parametrize("unit", ["{}", '{"msys":{}}', '{"msys":{"a":{},"b":1}}', "1", '{"a":[]}'])
-def test_many_empty_events_are_not_slow(fuzzed, provider, unit):
-    survives(fuzzed, provider, f"[{','.join([unit] * (16_000 // len(unit)))}]".encode())
+def test_many_empty_events_cost_as_their_number(fuzzed, provider, unit):
+    def take(size):
+        survives(fuzzed, provider, f"[{','.join([unit] * (size // len(unit)))}]".encode())
+
+    grows_with_its_size(take, 1_000)
 
 
 def test_a_batch_as_large_as_sendgrid_sends_costs_as_much_an_event_as_a_small_one(fuzzed):
