@@ -26,6 +26,11 @@ class Deadline:
     within_s: float
     monotonic: Callable[[], float] = time.monotonic
 
+    @property
+    def ends_at(self) -> float:
+        """When it is over, seconds of `monotonic`."""
+        return self.arrived_at + self.within_s
+
     def waited_s(self) -> float:
         """Seconds since the call arrived."""
         return self.monotonic() - self.arrived_at

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -36,13 +37,15 @@ from serving.http.inspect import inspect_router
 from serving.http.limits import Limits
 from serving.http.metrics import Metrics
 from serving.http.pages import Pages, is_page, pages_router
+from serving.http.parts import Parts
 from serving.http.patience import Patience
 from serving.http.privacy import privacy_router
 from serving.http.problems import ProblemError, response_of
 from serving.http.rehearsal import Rehearsal, open_stores, walk
 from serving.http.render import render_router
-from serving.http.routes import Parts, router_of
+from serving.http.routes import router_of
 from serving.http.schemas import BatchRequest, EventsRequest, ScoreRequest
+from serving.http.together import Together
 from serving.http.webhooks import webhook_router
 from serving.kept import Keeper
 from serving.keyring import KeyRing
@@ -141,8 +144,7 @@ def create_app(
         link_secret=settings.render_secret.get_secret_value() if settings.render_secret else "",
     )
     guarded = route_class(access)
-    for router in (router_of, batch_router, render_router):
-        app.include_router(router(parts, guarded))
+    _score(app, parts, guarded)
     app.include_router(privacy_router(parts, settings, store, keeper, guarded))
     app.include_router(inspect_router(parts, settings.erasures_dir, guarded))
     app.include_router(pages_router(parts, pages := Pages(), guarded))
@@ -152,6 +154,14 @@ def create_app(
     _describe(app, access)
     _wrap(app, parts, tracing, settings)
     return app
+
+
+def _score(app: FastAPI, parts: Parts, guarded: type[APIRoute]) -> None:
+    """The routes that answer asks; single ones that arrive at once are computed together."""
+    together = Together(parts)
+    app.include_router(router_of(parts, together, guarded))
+    app.include_router(batch_router(parts, guarded))
+    app.include_router(render_router(parts, together, guarded))
 
 
 def _catch_up(folding: Folding) -> None:

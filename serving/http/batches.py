@@ -25,11 +25,12 @@ from serving.http.access import is_rate_limited
 from serving.http.answers import ask_of
 from serving.http.bodies import JSON, body_of, parsed
 from serving.http.limits import NDJSON, is_ndjson
+from serving.http.parts import Parts
 from serving.http.problems import ProblemError, mistakes
 from serving.http.rooms import RETRY_AFTER_S
-from serving.http.routes import Parts, answers
 from serving.http.rule_schemas import throttle_of
 from serving.http.schemas import BatchAnswer, BatchRequest, ItemRefused, Problem, ScoreRequest
+from serving.http.scoring import answers
 from serving.stages import Laps, Stage
 from serving.throttle import Throttle
 

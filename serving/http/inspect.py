@@ -23,7 +23,7 @@ from serving.http.inspect_schemas import (
     ShadowOut,
 )
 from serving.http.looks import Look, look_at, utc
-from serving.http.routes import Parts
+from serving.http.parts import Parts
 from serving.http.schemas import EffectOut, FallbackOut, ModelsOut, Problem
 from serving.proofs import proofs, watermark
 

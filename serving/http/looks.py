@@ -12,9 +12,9 @@ from serving import policy
 from serving.asks import Ask
 from serving.decider import Scored
 from serving.hours import SendTime, send_time
+from serving.http.parts import Parts
 from serving.http.problems import ProblemError
 from serving.http.rooms import RETRY_AFTER_S
-from serving.http.routes import Parts
 
 LAST: Final = 50
 

@@ -20,7 +20,7 @@ from serving.http.inspect_schemas import RecipientAnswer
 from serving.http.looks import Look, look_at
 from serving.http.page_pictures import HeatMap, Spark, bars, effect_bars, heat_map, line
 from serving.http.page_words import THEME
-from serving.http.routes import Parts
+from serving.http.parts import Parts
 from serving.kept import Kept
 from serving.policy import Policy
 from serving.what_ifs import WhatIf, what_ifs

@@ -23,9 +23,9 @@ from serving.http import page_words
 from serving.http.access import PAGES
 from serving.http.page_format import FILTERS
 from serving.http.page_view import BEST, DEFAULT, view_of
+from serving.http.parts import Parts
 from serving.http.problems import ProblemError
 from serving.http.request_id import REQUEST_ID
-from serving.http.routes import Parts
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 _DOTS: Final = frozenset({".", ".."})  # in a path they would not be a key

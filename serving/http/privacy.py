@@ -21,9 +21,9 @@ from serving.errors import NotARecipientError
 from serving.export import export
 from serving.http.access import actor_of
 from serving.http.inspect_schemas import ErasureAnswer
+from serving.http.parts import Parts
 from serving.http.problems import ProblemError
 from serving.http.rooms import RETRY_AFTER_S, Room
-from serving.http.routes import Parts
 from serving.http.schemas import Problem
 from serving.kept import Keeper
 from serving.settings import ServingSettings

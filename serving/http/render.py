@@ -21,10 +21,11 @@ from serving.fallback import FallbackReason as Why
 from serving.flat import Flat, flat
 from serving.holding import HoldReason
 from serving.http.answers import ask_of
+from serving.http.parts import Parts
 from serving.http.problems import ProblemError
-from serving.http.routes import Parts, answers
 from serving.http.rule_schemas import Strict
 from serving.http.schemas import MAX_CANDIDATES, Problem, ScoreRequest
+from serving.http.together import Together
 from serving.links import EXPIRES, SIGNATURE
 from serving.policy import Band
 from serving.stages import Laps, Stage
@@ -80,7 +81,7 @@ class RenderAnswer(Strict):
     ignored: str = Field(description="Names in the query that could not be read, by blanks.")
 
 
-def render_router(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
+def render_router(parts: Parts, together: Together, guarded: type[APIRoute]) -> APIRouter:
     """The route over one set of parts."""
     router = APIRouter(
         route_class=guarded,
@@ -96,10 +97,8 @@ def render_router(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
     async def render(recipient_key: str, request: Request) -> Response:
         """A score for a template: flat, by GET, kept for a minute."""
         body, ignored = _asked(recipient_key, request.query_params)
-        deadline = parts.patience.deadline(request)
-        why = parts.patience.why_not(request, deadline)
+        answer = await together.answer(request, ask_of(body))
         laps = Laps()
-        (answer,) = answers(parts, [ask_of(body)], deadline, why, laps)
         told = flat(answer)
         headers = _kept(told, answer["fallback"]["reason"])
         has_it = _is_known(headers.get("etag", ""), request.headers.get("if-none-match", ""))

@@ -6,8 +6,6 @@ else; what the models could not know is told in `fallback`.
 
 import logging
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -23,26 +21,14 @@ from features.errors import (
     StoreUnavailableError,
 )
 from features.events.intake import Intake
-from features.events.log import KEPT_OUT, EventLog
+from features.events.log import KEPT_OUT
 from features.events.schema import Event, parse_event
-from features.witness import Witness
-from serving.asks import Ask
-from serving.chooser import Chooser
-from serving.clock import Clock
-from serving.deadline import Deadline
-from serving.decider import Decider, Scored
-from serving.decision import Decision
-from serving.decision_log import DecisionLog
-from serving.fallback import FallbackReason as Why
-from serving.folding import Folding
-from serving.guard import STORE, GuardedStore
-from serving.http.answers import Answer, answer_of, ask_of, models_of, record_of
+from serving.guard import STORE
+from serving.http.answers import ask_of, models_of
 from serving.http.bodies import body_of, parsed
-from serving.http.drain import Drain
-from serving.http.metrics import Metrics
-from serving.http.patience import Patience
+from serving.http.parts import Parts
 from serving.http.problems import MADE_UP, ProblemError
-from serving.http.rooms import BATCHES, INTAKES, LOOKS, RETRY_AFTER_S, STREAMS, Room
+from serving.http.rooms import RETRY_AFTER_S
 from serving.http.schemas import (
     EventRefused,
     EventsAnswer,
@@ -54,11 +40,8 @@ from serving.http.schemas import (
     ScoreRequest,
     StoreOut,
 )
-from serving.kept import Kept
-from serving.loader import Loader
-from serving.shadow import Shadow
+from serving.http.together import Together
 from serving.stages import Laps, Stage
-from serving.throttle import Throttle
 
 LOG: Final = logging.getLogger("opportune.http")
 _ERASED: Final = EventRejectedError(
@@ -70,31 +53,7 @@ _ERASED: Final = EventRejectedError(
 _NAME: Final = re.compile(r"[a-z_]+(\.[a-z_]+)?", re.ASCII)  # a caller may put anything into a name
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the routes work with; joined in `app`."""
-
-    decider: Decider
-    loader: Loader
-    log: EventLog
-    folding: Folding
-    metrics: Metrics
-    clock: Clock
-    timed: Callable[[Laps], None]
-    chooser: Chooser
-    patience: Patience
-    store: GuardedStore
-    decisions: DecisionLog | None
-    drain: Drain
-    shadow: Shadow
-    witness: Witness
-    batches: Room = field(default_factory=lambda: Room(BATCHES))
-    intakes: Room = field(default_factory=lambda: Room(INTAKES))
-    looks: Room = field(default_factory=lambda: Room(LOOKS))
-    streams: Room = field(default_factory=lambda: Room(STREAMS))
-
-
-def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
+def router_of(parts: Parts, together: Together, guarded: type[APIRoute]) -> APIRouter:
     """The routes over one set of parts."""
     router = APIRouter(
         route_class=guarded,
@@ -105,10 +64,8 @@ def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
     async def score(request: Request) -> Response:
         """When to send, whether to hold back and what to put in, for one recipient."""
         ask = ask_of(parsed(ScoreRequest, await request.body()))
-        deadline = parts.patience.deadline(request)
-        why = parts.patience.why_not(request, deadline)
+        answer = await together.answer(request, ask)
         laps = Laps()
-        (answer,) = answers(parts, [ask], deadline, why, laps)
         written = orjson.dumps(answer)
         laps.end(Stage.WRITE)
         parts.timed(laps)
@@ -149,52 +106,6 @@ def router_of(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
         return Response(page, media_type="text/plain; version=0.0.4")
 
     return router
-
-
-def answers(
-    parts: Parts,
-    asks: Sequence[Ask],
-    deadline: Deadline,
-    why: Why,
-    laps: Laps,
-    throttle: Throttle | None = None,
-) -> list[Answer]:
-    """Complete answers in order: by the priors where there is a reason, or for what is late."""
-    now = parts.clock()
-    if why is Why.NONE:
-        scored = parts.decider.score(asks, now=now, deadline=deadline, laps=laps)
-    else:
-        scored = parts.decider.prior(asks, why=why)
-    kept = parts.chooser.recalled(asks, now=now)
-    made = parts.chooser.shared(asks, scored, kept, now=now, throttle=throttle)
-    told = zip(asks, scored, kept, made, strict=True)
-    answered = [_answer(parts, ask, one, now, before, shared) for ask, one, before, shared in told]
-    if why is Why.NONE:
-        parts.shadow.offer(asks, now=now)
-    laps.end(Stage.DECIDE)
-    return answered
-
-
-def _answer(
-    parts: Parts, ask: Ask, scored: Scored, now: int, kept: Kept | None, made: Decision | None
-) -> Answer:
-    """A fault of ours on the way still ends in a complete answer, and only for this one."""
-    try:
-        made = made or parts.chooser.choose(ask, scored, kept, now=now)
-        answer = answer_of(ask, scored, made, now=now)
-    except Exception:  # a fault of ours must not cost anybody a mail
-        LOG.exception("deciding for a recipient failed; answering with priors")
-        (scored,) = parts.decider.prior([ask])
-        made = parts.chooser.choose(ask, scored, None, now=now)
-        answer = answer_of(ask, scored, made, now=now)
-    if kept is None:
-        parts.chooser.keep(ask, made, now=now)
-    parts.metrics.count_prediction(scored.prediction)
-    parts.metrics.count_decision(made)
-    parts.metrics.observe_age(answer["feature_age_s"])
-    if parts.decisions is not None:
-        parts.decisions.add(record_of(answer, at=now, slot=ask.slot, is_test=ask.is_test))
-    return answer
 
 
 def _add_events(parts: Parts, items: list[Any]) -> EventsAnswer:

@@ -126,8 +126,9 @@ def _repeat(
     ready = np.hstack([weeks, level, flags, risk, taste]).astype(np.float32)
     states = [None if blob is None else unpack(blob, layout_of(CONTENT)) for blob in shown]
     whole, *single = (read([state], now, layout_of(CONTENT)) for state in states)
-    affinity = np.zeros((1, len(content_preference.AFFINITY_INPUTS)), np.float32)
-    inputs = [np.hstack([affinity, matrix(one, CONTENT, whole)]) for one in single]
+    known = np.zeros((1, len(content_preference.AFFINITY_INPUTS)), np.float32)
+    cohort = np.full((1, len(content_preference.COHORT_INPUTS)), np.nan, np.float32)
+    inputs = [np.hstack([known, cohort, matrix(one, CONTENT, whole)]) for one in single]
     with sqlite3.connect(folder / ROWS) as file:
         file.execute("CREATE TABLE rows (key TEXT PRIMARY KEY, row BLOB) WITHOUT ROWID")
         of_people = ((f"b{i}", ready[i % len(ready)].tobytes()) for i in range(n))
