@@ -17,6 +17,7 @@ from serving.http.answers import ask_of
 from serving.http.schemas import ScoreRequest
 
 KEY: Final = "recipient_key"
+FULL: Final = "full"
 # What a sender may know of one recipient; it goes before what the send file says of all.
 OWN: Final = {
     "timezone": pl.String, "previous_band": pl.String, "default_at": pl.Int64,
@@ -32,16 +33,18 @@ class Chunk:
 
     Args:
         own: By field of an `Ask` a value per key, where the audience has the column.
+        full: Per key the hours that have no room for its mail, microseconds; empty for nobody's.
         digest: Of all of it.
     """
 
     number: int
     keys: list[str]
     own: dict[str, list[Any]]
+    full: list[list[int]] = field(default_factory=list)
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
-        told = orjson.dumps([self.keys, self.own])
+        told = orjson.dumps([self.keys, self.own, self.full])
         object.__setattr__(self, "digest", blake2b(told, digest_size=16).hexdigest())
 
 
@@ -51,7 +54,7 @@ class Audience:
 
     Args:
         rows: `recipient_key`, and under the names of `Ask` what is known of each; times in
-            microseconds, zero for none.
+            microseconds, zero for none. Maybe `full`, see `Chunk`.
         n_duplicates: Rows that were left out, because their key stands further up.
     """
 
@@ -60,10 +63,21 @@ class Audience:
 
     def chunks(self, size: int) -> Iterator[Chunk]:
         """So many recipients at a time."""
-        own = [name for name in self.rows.columns if name != KEY]
+        own = [name for name in self.rows.columns if name not in {KEY, FULL}]
         for number, some in enumerate(self.rows.iter_slices(size)):
             if len(some):
-                yield Chunk(number, some[KEY].to_list(), {n: some[n].to_list() for n in own})
+                full = some[FULL].to_list() if FULL in some.columns else []
+                told = {name: some[name].to_list() for name in own}
+                yield Chunk(number, some[KEY].to_list(), told, full)
+
+    def avoiding(self, full: Sequence[Sequence[int]]) -> "Audience":
+        """The same, with hours that have no room for each; microseconds."""
+        column = pl.Series(FULL, full, dtype=pl.List(pl.Int64))
+        return Audience(self.rows.with_columns(column), self.n_duplicates)
+
+    def some(self, places: Sequence[int]) -> "Audience":
+        """Those in some places."""
+        return Audience(self.rows[places], self.n_duplicates)
 
 
 def read_audience(file: Path, send: ScoreRequest) -> Audience:

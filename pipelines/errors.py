@@ -27,6 +27,16 @@ class PlanBusyError(PlanError):
         )
 
 
+class ThrottleUnkeptError(PlanError):
+    """Tasks that know nothing of each other were asked to share the hours."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a throttle is over all recipients at once and cannot be kept task by task; use "
+            "`opportune score`, or name the hours that are full in rules.full_hours"
+        )
+
+
 class RunUnknownError(RunError):
     """No run on record has such an id, or several have."""
 

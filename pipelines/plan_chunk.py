@@ -10,11 +10,12 @@ mails are decided anew when they are rendered.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.errors import StoreUnavailableError
@@ -23,6 +24,7 @@ from models.bundle import load_bundle
 from models.registry import ModelFolder
 from pipelines.audience import Chunk
 from pipelines.plan import Row, row_of, table_of
+from pipelines.plan_wishes import wishes_of
 from serving.asks import Ask, Champions, Loaded
 from serving.chooser import is_kept
 from serving.decider import Decider, Scored
@@ -38,6 +40,7 @@ CHUNK: Final = 5_000  # recipients; as predictions they take some 60 MB
 SCORED: Final = 500  # of them at a time
 _TRIES: Final = 3  # of a read that was not answered in time
 _Told = TypeVar("_Told")
+_Decided = tuple[Ask, Scored, Decision]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Job:
         versions: The champions that answer; `off` those that are switched off.
         sticky_days: How long decisions are kept; zero for not at all.
         is_dry: Nothing is kept.
+        tells: What the parts are tables of: the plan, or only which hour each mail would take.
     """
 
     send: bytes
@@ -62,6 +66,7 @@ class Job:
     kept_address: str = field(repr=False)
     sticky_days: float
     is_dry: bool
+    tells: Literal["plan", "wishes"] = "plan"
 
 
 class Planner:
@@ -78,6 +83,7 @@ class Planner:
         }
         self._champions = Champions(loaded, job.off)
         self._decider = Decider(open_store(job.online_address), Loader(folder), chunk=SCORED)
+        self._is_keeping = bool(job.sticky_days) and not job.is_dry
         self._kept = None
         if job.sticky_days:
             self._kept = open_store(job.kept_address, lives_s=lives_of(job.sticky_days))
@@ -89,10 +95,20 @@ class Planner:
             StoreUnavailableError: The online store, or that of kept decisions, cannot be read or
                 written now. A plan of priors would be worse than none.
         """
-        self._put(self.rows(chunk), part)
+        decided = self._decided(chunk)
+        if self._job.tells == "wishes":
+            self._put(wishes_of(made for _, _, made in decided), part)
+        else:
+            self._put(table_of(self._rows(decided)), part)
 
     def rows(self, chunk: Chunk) -> list[Row]:
         """What is decided for every recipient of a chunk, in its order."""
+        return self._rows(self._decided(chunk))
+
+    def _rows(self, decided: Sequence[_Decided]) -> list[Row]:
+        return [row_of(ask, one, made, now=self._job.as_of) for ask, one, made in decided]
+
+    def _decided(self, chunk: Chunk) -> list[_Decided]:
         now = self._job.as_of
         asks = self._asks(chunk)
         scored = _tried(lambda: self._scored(asks))
@@ -105,18 +121,17 @@ class Planner:
         fresh = {
             named: to_keep(done, now=now)
             for ask, (_, done), named in zip(asks, made, ids, strict=True)
-            if is_kept(ask) and named not in kept
+            if self._is_keeping and is_kept(ask) and named not in kept
         }
         for named, first in self._won(fresh).items():  # by another process, just now
             place = ids.index(named)
             made[place] = self._made(asks[place], scored[place], first)
-        told = zip(asks, made, strict=True)
-        return [row_of(ask, one, done, now=now) for ask, (one, done) in told]
+        return [(ask, one, done) for ask, (one, done) in zip(asks, made, strict=True)]
 
-    def _put(self, rows: list[Row], part: Path) -> None:
+    def _put(self, table: pa.Table, part: Path) -> None:
         scratch = part.with_name(f".{part.name}.{os.getpid()}.tmp")
         with scratch.open("wb") as file:
-            pq.write_table(table_of(rows), file, compression="zstd")
+            pq.write_table(table, file, compression="zstd")
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(part)
@@ -124,7 +139,13 @@ class Planner:
     def _asks(self, chunk: Chunk) -> list[Ask]:
         names = ("recipient_key", *chunk.own)
         owns = zip(chunk.keys, *chunk.own.values(), strict=True)
-        return [Ask(**(self._shared | dict(zip(names, own, strict=True)))) for own in owns]
+        asks = [Ask(**(self._shared | dict(zip(names, own, strict=True)))) for own in owns]
+        if not chunk.full:
+            return asks
+        return [
+            replace(ask, rules=replace(ask.rules, full=ask.rules.full.union(hours)))
+            for ask, hours in zip(asks, chunk.full, strict=True)
+        ]
 
     def _scored(self, asks: Sequence[Ask]) -> list[Scored]:
         scored = self._decider.score(asks, now=self._job.as_of, champions=self._champions)
@@ -151,7 +172,7 @@ class Planner:
 
     def _won(self, fresh: Mapping[str, Kept]) -> dict[str, Kept]:
         """Keep what was decided for the first time; those that another process has kept before."""
-        if self._kept is None or self._job.is_dry or not fresh:
+        if self._kept is None or not fresh:
             return {}
         self._kept.put(ENTITY, [kept.row(named) for named, kept in fresh.items()])
         stands = self._recalled(list(fresh))

@@ -1,6 +1,7 @@
 """What a plan was made of and how, as `run.json` beside it tells."""
 
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.json_files import json_of, put_json
+from serving.http.rule_schemas import ThrottleIn
 
 COUNTED: Final = ("arm", "hold_reason", "fallback", "binding_constraint", "band")
 
@@ -25,6 +27,8 @@ class Run:
         score_s, merge_s: Seconds.
         counts: How often each value stands in a column.
         hours: Mails that go out by hour, in ISO 8601.
+        rounds: Of finding hours with room for each; zero without a throttle.
+        n_over: Mails that are too many in their hour, since states changed meanwhile.
         is_new: False where the plan was there already.
     """
 
@@ -44,6 +48,8 @@ class Run:
     merge_s: float = 0.0
     counts: dict[str, dict[str, int]] = field(default_factory=lambda: {n: {} for n in COUNTED})
     hours: dict[str, int] = field(default_factory=dict)
+    rounds: int = 0
+    n_over: int = 0
     is_new: bool = True
 
     def count(self, table: pa.Table) -> None:
@@ -54,6 +60,16 @@ class Run:
         sent = table.filter(pc.invert(table["hold_back"]))
         hours = pc.floor_temporal(sent["best_at"], unit="hour")
         _add(self.hours, pc.strftime(hours, format="%Y-%m-%dT%H:%MZ"))
+
+    def judge(self, throttle: ThrottleIn | None) -> None:
+        """Count what is too much in an hour, once all parts are."""
+        if throttle is None:
+            return
+        planned = {_hour_of(int(at)): 0 for at in throttle.planned}
+        for at, mails in throttle.planned.items():
+            planned[_hour_of(int(at))] += mails
+        rooms = {hour: max(throttle.per_hour - planned.get(hour, 0), 0) for hour in self.hours}
+        self.n_over = sum(max(n - rooms[hour], 0) for hour, n in self.hours.items())
 
     def write(self, file: Path) -> None:
         """Put it there, all or nothing."""
@@ -67,6 +83,10 @@ class Run:
             return cls(**told) if told else None
         except TypeError:
             return None
+
+
+def _hour_of(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:00Z")
 
 
 def _add(counted: dict[str, int], column: pa.ChunkedArray) -> None:

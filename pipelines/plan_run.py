@@ -18,7 +18,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -33,13 +33,15 @@ from models.bundle import GRAPH, sha256_of
 from models.registry import ModelFolder
 from pipelines import plan
 from pipelines.audience import Audience
-from pipelines.errors import PlanBusyError
+from pipelines.errors import PlanBusyError, ThrottleUnkeptError
 from pipelines.json_files import json_of, put_json
 from pipelines.plan_chunk import CHUNK, Job
 from pipelines.plan_pool import Task, written
 from pipelines.plan_record import Run
+from pipelines.plan_throttle import FOLDER, Rounds, fitted
+from pipelines.send_file import Send
 from serving.asks import Champions
-from serving.http.schemas import ScoreRequest
+from serving.http.rule_schemas import ThrottleIn, throttle_of
 from serving.loader import Loader
 from serving.policy import policy_of
 from serving.settings import ServingSettings
@@ -63,7 +65,7 @@ class Order:
     """
 
     audience: Audience
-    send: ScoreRequest
+    send: Send
     out: Path
     now: int
     as_of: int | None = None
@@ -95,11 +97,14 @@ def make_plan(order: Order, settings: ServingSettings, *, progress: Progress) ->
             before.is_new = False
             return before
         put_json(parts / BEGUN, {"inputs": run.inputs, "as_of": run.as_of})
+        job = _job(order.send, settings, champions, run.as_of, is_dry=order.is_dry)
+        if order.send.throttle is not None:
+            order, run.rounds = _fitted(order, order.send.throttle, job, parts, run, progress)
+            digests = [chunk.digest for chunk in order.audience.chunks(order.chunk)]
         named = [_part(parts, run, number, one) for number, one in enumerate(digests)]
-        for old in set(parts.iterdir()) - {*named, parts / BEGUN, parts / LOCK}:
+        for old in set(parts.iterdir()) - {*named, parts / BEGUN, parts / LOCK, parts / FOLDER}:
             old.unlink()
         began = time.perf_counter()
-        job = _job(order.send, settings, champions, run.as_of, is_dry=order.is_dry)
         n_all = len(order.audience.rows)
         missing, n_there = _missing(order, named)
         progress(n_there, n_all)
@@ -108,10 +113,28 @@ def make_plan(order: Order, settings: ServingSettings, *, progress: Progress) ->
             progress(n_there + run.scored, n_all)
         run.score_s = time.perf_counter() - began
         _merge(named, order.out, run)
+        run.judge(order.send.throttle)
         run.merge_s = time.perf_counter() - began - run.score_s
         run.write(record)
         shutil.rmtree(parts)
     return run
+
+
+def _fitted(
+    order: Order, throttle: ThrottleIn, job: Job, parts: Path, run: Run, progress: Progress
+) -> tuple[Order, int]:
+    """The same with the hours that are full for each, and how many rounds it took."""
+    make_directory(parts / FOLDER)
+    rounds = Rounds(
+        replace(job, tells="wishes", is_dry=True),
+        named=lambda digest: _part(parts / FOLDER, run, 0, digest),
+        workers=order.workers,
+        chunk=order.chunk,
+        out=order.out,
+        progress=progress,
+    )
+    audience, n_rounds = fitted(order.audience, throttle_of(throttle), rounds)
+    return replace(order, audience=audience), n_rounds
 
 
 def _champions(settings: ServingSettings) -> Champions:
@@ -145,21 +168,24 @@ def _run_of(
     )
 
 
-def job_of(
-    send: ScoreRequest, settings: ServingSettings, *, as_of: int, is_dry: bool = False
-) -> Job:
+def job_of(send: Send, settings: ServingSettings, *, as_of: int, is_dry: bool = False) -> Job:
     """What each process must know, of the champions that a service which starts now answers with.
 
     Args:
         as_of: The one moment that all are scored at, microseconds.
+
+    Raises:
+        ThrottleUnkeptError: The send has a throttle, which is over everybody at once.
     """
+    if send.throttle is not None:
+        raise ThrottleUnkeptError
     # A process may stand in another directory than this one.
     there = settings.model_copy(update={"data_dir": settings.data_dir.absolute()})
     return _job(send, there, _champions(there), as_of, is_dry=is_dry)
 
 
 def _job(
-    send: ScoreRequest,
+    send: Send,
     settings: ServingSettings,
     champions: Champions,
     as_of: int,
@@ -167,7 +193,7 @@ def _job(
     is_dry: bool,
 ) -> Job:
     return Job(
-        send=send.model_dump_json(exclude_unset=True).encode(),
+        send=send.request(),
         as_of=as_of,
         policy=policy_of(settings),
         versions={name: one.version for name, one in champions.by_name.items()},

@@ -126,6 +126,9 @@ def plan_table(run: "Run", out: Path) -> Table:
         speed = run.scored / max(run.score_s, 1e-9)
         said = f"{speed:,.0f} ({speed / run.workers:,.0f} a process)"
         table.add_row("recipients a second", said)
+    if run.rounds:
+        table.add_row("rounds of finding room", f"{run.rounds:,}")
+        table.add_row("mails too many in their hour", f"{run.n_over:,}")
     for name, words in (("hold_reason", "hold"), ("fallback", "fallback"), ("arm", "arm")):
         table.add_section()
         for value, n in sorted(run.counts[name].items(), key=lambda found: -found[1]):

@@ -8,26 +8,34 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from features.errors import FileUnusableError
+from serving.http.rule_schemas import ThrottleIn
 from serving.http.schemas import ScoreRequest
 
 ANYBODY: Final = "somebody"  # stands for the key of a recipient where there is none yet
+
+
+class Send(ScoreRequest):
+    """What all of an audience share, under a key that is nobody's."""
+
+    throttle: ThrottleIn | None = Field(None, description="How many mails an hour takes.")
+
+    def request(self) -> bytes:
+        """What is asked about each of them, as JSON."""
+        return self.model_dump_json(exclude_unset=True, exclude={"throttle"}).encode()
+
+
 # The key is each recipient's own, and there is no column for explanations.
 FIELDS: Final = tuple(
-    name for name in ScoreRequest.model_fields if name not in {"recipient_key", "explain"}
+    name for name in Send.model_fields if name not in {"recipient_key", "explain"}
 )
 _REMEDY: Final = f"give `send_id` and what you like of {', '.join(FIELDS[1:])}"
-_NO_THROTTLE: Final = (
-    "throttle is over all recipients at once and cannot be kept chunk by chunk",
-    "name the hours that are full in rules.full_hours, or ask /v1/score:batch, a thousand at a "
-    "time with `planned`",
-)
 
 
-def read_send(file: Path) -> ScoreRequest:
-    """The request that all share, under a key that is nobody's.
+def read_send(file: Path) -> Send:
+    """What a file asks about everybody.
 
     Raises:
         FileUnusableError: It cannot be read, a field is not ours, or a value does not fit; the
@@ -39,8 +47,6 @@ def read_send(file: Path) -> ScoreRequest:
         raise FileUnusableError(str(file), str(error), "write YAML, " + _REMEDY) from error
     if not isinstance(told, dict):
         raise FileUnusableError(str(file), "is not fields with values", _REMEDY)
-    if "throttle" in told:
-        raise FileUnusableError(str(file), *_NO_THROTTLE)
     unknown = [str(name) for name in told if name not in FIELDS]
     if unknown:
         raise FileUnusableError(str(file), f"there is no field {unknown[0]}", _REMEDY)
@@ -48,7 +54,7 @@ def read_send(file: Path) -> ScoreRequest:
         problem = "there is no send_id, by which a mail rendered later is decided the same"
         raise FileUnusableError(str(file), problem, "add one, such as `send_id: spring-24`")
     try:
-        return ScoreRequest.model_validate({**told, "recipient_key": ANYBODY})
+        return Send.model_validate({**told, "recipient_key": ANYBODY})
     except ValidationError as error:
         raise FileUnusableError(str(file), mistakes_of(error), "see docs/api.md, asking") from error
 

@@ -56,19 +56,19 @@ def first_place(
     return FirstPlace(chosen, propensity, is_explored)
 
 
-def drawn_hour(
-    decision_id: str, moments: Sequence[int], best: int, *, epsilon: float
-) -> tuple[int, float, bool]:
-    """The best moment, or with probability `epsilon` any of them alike.
+def is_hour_drawn(decision_id: str, epsilon: float) -> bool:
+    """Whether a decision's hour is drawn, which it is with probability `epsilon`."""
+    return is_drawn(decision_id, "when at all", epsilon)
 
-    Returns:
-        The moment, its chance, and whether it was drawn.
-    """
-    is_explored = is_drawn(decision_id, "when at all", epsilon)
-    chosen = best
-    if is_explored:  # by moment, so that an hour that passes does not deal the others anew
-        chosen = min(moments, key=lambda at: _uniform(decision_id, b"when", str(at)))
-    return chosen, epsilon / len(moments) + (1.0 - epsilon) * (chosen == best), is_explored
+
+def drawn_hour(decision_id: str, moments: Sequence[int]) -> int:
+    """Any of the moments, each alike; one that passes does not deal the others anew."""
+    return min(moments, key=lambda at: _uniform(decision_id, b"when", str(at)))
+
+
+def hour_chance(n: int, epsilon: float, *, is_best: bool) -> float:
+    """The chance of one of `n` hours to be chosen."""
+    return epsilon / n + (1.0 - epsilon) * is_best
 
 
 def exploration_shares(delivered: Mapping[str, float]) -> dict[str, float]:

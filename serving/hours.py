@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from features.events.schema import DAY_US, HOUR_US, offset_at, zone_of
 from features.layout import HOURS_PER_WEEK, local_hour, slot_of_hour
 from serving.asks import Ask, Prediction
-from serving.exploration import drawn_hour
+from serving.exploration import drawn_hour, hour_chance, is_hour_drawn
 from serving.rules import FREE, Binding, Rules, most_binding
 
 MIN_GAIN: Final = 0.01  # relative; below it the sender's hour stays
@@ -119,7 +119,9 @@ def send_time(ask: Ask, prediction: Prediction, *, now: int, is_personal: bool =
         is_personal: False for who is held out: the sender's own hour, or the nearest allowed one.
     """
     zone, name, source = _zone(ask, prediction)
-    rules = ask.rules.knowing(_delivered_at(prediction, now))
+    rules = ask.rules
+    if rules.cap is not None:
+        rules = rules.knowing(_delivered_at(prediction, now))
     window = _window(ask, prediction, rules, zone, now)
     allowed, wanted = window.allowed, window.wanted
     if not allowed:
@@ -146,10 +148,16 @@ def explored(chosen: SendTime, named: str, *, epsilon: float) -> SendTime:
     """
     if chosen.forbidden_by is not Binding.NONE or len(chosen.slots) == 1:
         return chosen
-    moments = [slot.at for slot in chosen.slots]
-    at, propensity, is_explored = drawn_hour(named, moments, chosen.best.at, epsilon=epsilon)
-    best = chosen.slots[moments.index(at)]
-    return replace(chosen, best=best, propensity=propensity, is_explored=is_explored)
+    best, is_explored = chosen.best, is_hour_drawn(named, epsilon)
+    if is_explored:
+        moments = [slot.at for slot in chosen.slots]
+        best = chosen.slots[moments.index(drawn_hour(named, moments))]
+    chance = hour_chance(len(chosen.slots), epsilon, is_best=best.at == chosen.best.at)
+    # `dataclasses.replace` takes four times as long, once a recipient.
+    return SendTime(
+        best, chosen.default, chosen.slots, chosen.zone, chosen.zone_name, chosen.zone_source,
+        chosen.binding, chosen.forbidden_by, chosen.is_next_known, chance, is_explored,
+    )  # fmt: skip
 
 
 def _window(ask: Ask, prediction: Prediction, rules: Rules, zone: tzinfo, now: int) -> _Window:

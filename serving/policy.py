@@ -111,8 +111,7 @@ class Policy:
 
     def id_of(self, ask: Ask) -> str:
         """Of a decision: the same for the same recipient, send, slot and policy."""
-        named = f"{_beginning(self.name, ask.send_id, ask.slot)}{json.dumps(ask.recipient_key)}]"
-        return hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
+        return _id(self.name, ask.send_id, ask.slot, ask.recipient_key)
 
 
 def policy_of(settings: "ServingSettings") -> Policy:
@@ -123,6 +122,12 @@ def policy_of(settings: "ServingSettings") -> Policy:
 @lru_cache(maxsize=64)
 def _named(epsilon: float, epsilon_hour: float, holdout: float) -> str:
     return f"{POLICY};epsilon={epsilon:g};epsilon_hour={epsilon_hour:g};holdout={holdout:g}"
+
+
+@lru_cache(maxsize=8_192)  # asked for once to look up what was decided, and once to decide
+def _id(name: str, send_id: str, slot: str, recipient_key: str) -> str:
+    named = f"{_beginning(name, send_id, slot)}{json.dumps(recipient_key)}]"
+    return hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
 
 
 @lru_cache(maxsize=64)
@@ -147,10 +152,10 @@ def ranking(
     Args:
         is_personal: False for who is held out: as asked.
     """
+    if not ask.candidates:
+        return Ranking([], None)
     ids = [candidate.content_id for candidate in ask.candidates]
     order = np.argsort(-prediction.p_items, kind="stable").tolist()
-    if not order:
-        return Ranking([], None)
     if not is_personal:
         rows = zip(ids, prediction.p_items.tolist(), strict=True)
         return Ranking(list(rows), FirstPlace(ids[0], 1.0, is_explored=False))

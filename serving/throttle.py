@@ -54,24 +54,30 @@ def decide_all(
     taken = Counter(throttle.planned)
     full = {at for at, mails in taken.items() if mails >= throttle.per_hour}
     decided: dict[int, Decision] = {}
-    for place in sorted(range(len(asks)), key=lambda i: -_at_stake(free[i])):
+    for place in sorted(range(len(asks)), key=lambda i: -at_stake(free[i])):
         made = free[place]
-        if _hour(made) in full:
+        if hour_of(made) in full:
             ask = asks[place]
             limited = replace(ask, rules=replace(ask.rules, full=ask.rules.full | full))
             made = decide(limited, predictions[place], policy, now=now, kept=before[place])
-        if made.hold.reason in {HoldReason.NONE, HoldReason.NO_ALLOWED_HOUR}:
-            taken[_hour(made)] += 1
-            if taken[_hour(made)] >= throttle.per_hour:
-                full.add(_hour(made))
+        if takes_room(made):
+            taken[hour_of(made)] += 1
+            if taken[hour_of(made)] >= throttle.per_hour:
+                full.add(hour_of(made))
         decided[place] = made
     return [decided[place] for place in range(len(asks))]
 
 
-def _hour(made: Decision) -> int:
+def hour_of(made: Decision) -> int:
+    """The hour that a mail would go out in, microseconds."""
     return made.hours.best.at // HOUR_US * HOUR_US
 
 
-def _at_stake(made: Decision) -> float:
+def takes_room(made: Decision) -> bool:
+    """Whether a mail takes up room in its hour: it goes out, now or when an hour is allowed."""
+    return made.hold.reason in {HoldReason.NONE, HoldReason.NO_ALLOWED_HOUR}
+
+
+def at_stake(made: Decision) -> float:
     """What the chosen hour is worth beside the middle one."""
     return made.hours.best.p - float(np.median([slot.p for slot in made.hours.slots]))

@@ -33,9 +33,8 @@ from pipelines import plan_chunk
 from pipelines.audience import Chunk, read_audience
 from pipelines.plan_chunk import Planner
 from pipelines.plan_run import Order, job_of
-from pipelines.send_file import ANYBODY
+from pipelines.send_file import ANYBODY, Send
 from serving import decider
-from serving.http.schemas import ScoreRequest
 from serving.settings import ServingSettings
 from tests.conftest import NOW, make_world
 
@@ -106,7 +105,7 @@ def main() -> None:
         for n in CANDIDATES:
             asked = [{"content_id": item, "topics": topics} for item, topics in items[:n]]
             told = {"recipient_key": ANYBODY, "send_id": f"bench-{n}", "candidates": asked}
-            send = ScoreRequest.model_validate(told)
+            send = Send.model_validate(told)
             audience = read_audience(folder / "audience.parquet", send)
             order = Order(audience, send, folder / "plan.parquet", now=NOW)
             settings = ServingSettings(data_dir=data, mlflow_url="")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -314,6 +315,59 @@ def test_processes_write_the_same_as_one(world, order, tmp_path):
     assert many.out.read_bytes() == order.out.read_bytes()
 
 
+@pytest.fixture
+def throttled(asked, order):
+    """Hours that take three mails, and one that has taken two; people are moved, some beyond."""
+    busy = (order.now // HOUR_US + 3) * HOUR_US // SECOND_US
+    file = asked[1]
+    file.write_text(f"{file.read_text()}\nthrottle: {{per_hour: 3, planned: {{{busy}: 2}}}}")
+    return replace(order, send=read_send(file))
+
+
+def test_a_throttled_plan_says_what_a_throttled_batch_says(world, asked, throttled):
+    settings = settings_of(world.data_dir, sticky_days=0.0)
+    run = made(throttled, settings)
+    told = throttled.send.throttle.model_dump(mode="json")
+    bodies = [body_of(row, throttled.send) for row in pl.read_parquet(asked[0]).to_dicts()]
+    bodies = [{k: v for k, v in body.items() if k != "throttle"} for body in bodies]
+    with TestClient(create_app(settings, clock=lambda: world.now)) as http:
+        asking = {"requests": bodies, "throttle": told}
+        batch = http.post("/v1/score:batch", json=asking).json()["results"]
+    rows = rows_of(throttled.out)
+    for row, answer in zip(rows, batch, strict=True):
+        assert is_same(row, expected(answer, "top"))
+    assert run.rounds > 2
+    assert run.n_over == 0
+    assert max(run.hours.values()) == 3
+    assert run.counts["binding_constraint"]["throttle"] > 10
+
+
+def test_a_throttled_plan_goes_on_and_needs_no_certain_number_of_processes(
+    world, throttled, tmp_path
+):
+    settings = settings_of(world.data_dir, sticky_days=0.0)
+    run = made(throttled, settings)
+    ended = replace(throttled, out=tmp_path / "ended.parquet")
+    n_ended = 0
+    while not ended.out.exists():
+        seen = iter(range(2 + 2 * n_ended))  # further each time: rounds that are there count too
+
+        def progress(*_, seen=seen):
+            if next(seen, None) is None:
+                raise KeyboardInterrupt
+
+        with suppress(KeyboardInterrupt):
+            last = make_plan(ended, settings, progress=progress)
+            break
+        n_ended += 1
+    assert n_ended > 3
+    assert last.scored < run.scored
+    assert ended.out.read_bytes() == throttled.out.read_bytes()
+    many = replace(throttled, out=tmp_path / "many.parquet", workers=2)
+    made(many, settings)
+    assert many.out.read_bytes() == throttled.out.read_bytes()
+
+
 def test_a_plan_over_redis_is_the_same(world, order, redis_url, tmp_path):
     settings = settings_of(world.data_dir, sticky_days=0.0)
     made(order, settings)
@@ -405,7 +459,8 @@ def test_the_command_says_what_it_did(world, asked, tmp_path, monkeypatch):
     [
         ("send_id: a\nrulse: {}", "no field rulse"),
         ("slot: a", "no send_id"),
-        ("send_id: a\nthrottle: {per_hour: 5}", "full_hours"),
+        ("send_id: a\nthrottle: {per_hour: 0}", "throttle.per_hour"),
+        ("send_id: a\nthrottle: {per_hour: 5, planned: {noon: 3}}", "seconds since 1970"),
         ("send_id: a\nexplain: true", "no field explain"),
         ("send_id: a\nrules: {quiet_hours: {start: 25:00, end: 08:00}}", "rules.quiet_hours.start"),
         ("send_id: a\nvalues: {engagement: -1}", "values.engagement"),
