@@ -21,7 +21,7 @@ from models.specs import SPECS
 from pipelines.review import sitting_champion
 from serving.proofs import Watermark, proofs, watermark
 from training.dataset import PointInTime
-from training.monitoring import answers, arms, exploring, habits, label_health
+from training.monitoring import answers, arms, drawn, exploring, habits, label_health
 from training.monitoring.champions import Watched, watch
 from training.monitoring.findings import Judgement, Signal, unjudged
 from training.monitoring.outcomes import Outcomes, decisions_once, outcomes
@@ -217,6 +217,8 @@ def _decisions(told: Monitored, log: pl.LazyFrame, events: pl.LazyFrame, meant: 
     )
     told.signals += exploring.draw_signals(decided)
     told.signals.append(exploring.entropy_signal(decided, windows))
+    told.signals.append(exploring.coverage_signal(decided, windows))
+    told.signals += drawn.drawn_signals(rows.filter(month))
     shares = answers.fallback_shares(everything, windows)
     told.signals += answers.fallback_signals(shares, windows)
     for (reason,), some in shares.partition_by("fallback", as_dict=True).items():

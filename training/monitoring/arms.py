@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from models.report import Measured
 from training.monitoring.findings import NO_DECISION, Judgement, Signal, judged, unjudged
@@ -44,26 +45,38 @@ def lift_of(joined: pl.DataFrame, column: str = "engaged", *, seed: int = 7) -> 
 
     None where an arm has fewer than 30 recipients or the holdout no success at all.
     """
+    lifts = resampled(joined, pl.col("arm") == HOLDOUT, column, seed=seed)
+    if lifts is None:
+        return None
+    low, high = np.percentile(lifts[1:], [2.5, 97.5])
+    return Measured(float(lifts[0]), float(low), float(high))
+
+
+def resampled(
+    joined: pl.DataFrame, is_base: pl.Expr, column: str, *, seed: int = 7
+) -> NDArray[np.float64] | None:
+    """The lift of the other mails over those of the base, then that of `DRAWS` resamples.
+
+    None where either has fewer than 30 recipients reached or the base no success at all.
+    """
     reached = joined.filter("delivered") if len(joined) else joined
     if reached.is_empty():
         return None
-    by_person = reached.group_by("recipient_key", "arm").agg(
+    by_person = reached.group_by("recipient_key", is_base.alias("is_base")).agg(
         pl.col(column).sum().cast(pl.Float64).alias("hits"), pl.len().cast(pl.Float64).alias("n")
     )
     rng = np.random.default_rng(seed)
     rates = []
-    for is_held in (True, False):
-        arm = by_person.filter((pl.col("arm") == HOLDOUT) == is_held).sort("recipient_key")
-        sums = arm.select("hits", "n").to_numpy()
-        if len(sums) < FEWEST or sums[:, 0].sum() == 0:
+    for base in (True, False):
+        some = by_person.filter(pl.col("is_base") == base).sort("recipient_key")
+        sums = some.select("hits", "n").to_numpy()
+        if len(sums) < FEWEST or (base and sums[:, 0].sum() == 0):
             return None
         counts = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=DRAWS)
         drawn = np.concatenate([np.ones((1, len(sums))), counts]) @ sums
         rates.append(drawn[:, 0] / np.maximum(drawn[:, 1], 1.0))
     held, others = rates
-    lifts = others / np.maximum(held, 1e-12) - 1
-    low, high = np.percentile(lifts[1:], [2.5, 97.5])
-    return Measured(float(lifts[0]), float(low), float(high))
+    return np.asarray(others / np.maximum(held, 1e-12) - 1)
 
 
 def lift_signal(joined: pl.DataFrame, before: pl.DataFrame) -> Signal:

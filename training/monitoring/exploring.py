@@ -6,6 +6,7 @@
   took an action of chance p >= 1/2 comes the number of others expected, the sum of (1 - p) / p.
 * How many hours there are: the entropy of the chosen ones. A model that sends everybody at one
   hour is none.
+* How many items there are: the share of those asked about that stood in a first place.
 
 Failure mode: only decisions under the policy of the settings are asked, dry runs are not. A
 service that runs with other settings than the monitor has nothing that can be judged.
@@ -23,6 +24,8 @@ from training.monitoring.steps import step_of
 from training.monitoring.windows import Windows
 
 FLOOR, DRAW, ENTROPY = "propensity floor", "exploration drawn", "entropy of hours"
+COVERAGE: Final = "items in the first place"
+LEAST_FALL: Final = 0.3  # of the usual coverage
 MOST_HOURS: Final = 168
 LEAST_BITS: Final = 0.5
 MIN_ROWS: Final = 200
@@ -71,6 +74,38 @@ def entropy_signal(decided: pl.DataFrame, windows: Windows) -> Signal:
         ENTROPY, "chosen hours", step.value, f"< {step.low:.2f} bits", judged(step.is_down),
         f"{step.value:.2f} bits, usually {step.usual:.2f}",
         "many get the same hour: look at the rules, the fallbacks and the rhythm"
+        if step.is_down else "",
+    )  # fmt: skip
+
+
+def coverage_signal(decided: pl.DataFrame, windows: Windows) -> Signal:
+    """Of the items that were candidates the share that was shown first to somebody."""
+    shown = decided.filter(pl.col("candidates").list.len() > 1) if len(decided) else decided
+    if shown.is_empty():
+        return unjudged(COVERAGE, "share of candidates", NO_DECISION)
+    found = (
+        shown.filter(pl.col("arm") == "personal")
+        .with_columns(windows.number_of("at"))
+        .filter(pl.col("window").is_not_null())
+        .group_by("window")
+        .agg(
+            pl.col("variant").n_unique().alias("first"),
+            pl.col("candidates").explode().n_unique().alias("asked"),
+            pl.len().alias("n"),
+        )
+        .with_columns((pl.col("first") / pl.col("asked")).alias("share"))
+    )
+    values = windows.series(found.filter(pl.col("n") >= MIN_ROWS), "share")
+    before = [value for value in values[:-1] if np.isfinite(value)]
+    least = LEAST_FALL * float(np.mean(before)) if before else 0.0
+    step = step_of(values, least=least, alpha=2 * ALPHA)
+    if step is None:
+        why = f"it needs {MIN_ROWS} decisions with candidates in five windows"
+        return unjudged(COVERAGE, "share of candidates", why)
+    return Signal(
+        COVERAGE, "share of candidates", step.value, f"< {step.low:.0%}", judged(step.is_down),
+        f"{step.value:.0%} of the items asked about, usually {step.usual:.0%}",
+        "many get the same item: look at the candidates' topics, the fallbacks and the model"
         if step.is_down else "",
     )  # fmt: skip
 

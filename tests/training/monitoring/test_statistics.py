@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from features.events.schema import DAY_US, HOUR_US
-from training.monitoring import answers, arms, calibrated, exploring
+from training.monitoring import answers, arms, calibrated, drawn, exploring
 from training.monitoring.findings import Judgement, Signal, Trigger
 from training.monitoring.labelled import Answered
 from training.monitoring.ratio import ALPHA_EVER, is_refuted
@@ -154,8 +154,8 @@ def test_one_chance_below_the_floor_is_an_incident(p):
 def test_exploring_is_held_to_the_chances_that_were_logged():
     quiet = [exploring.draw_signals(decisions(seed))[1].judgement for seed in range(12)]
     assert quiet == [FINE] * 12
-    for drawn in (0.0, 0.15):
-        assert exploring.draw_signals(decisions(drawn=drawn))[1].judgement is ALARM
+    for share in (0.0, 0.15):
+        assert exploring.draw_signals(decisions(drawn=share))[1].judgement is ALARM
     assert exploring.draw_signals(decisions(epsilon=0.0))[1].judgement is Judgement.UNJUDGED
 
 
@@ -166,6 +166,53 @@ def test_everybody_at_one_hour_has_no_entropy():
     stuck = exploring.entropy_signal(made.with_columns(best_at=at_one), WINDOWS)
     assert stuck.judgement is ALARM
     assert stuck.value == 0
+
+
+def explored_answers(seed, *, chosen=0.10, by_draw=0.08, n=6_000, epsilon=0.1):
+    """What became of mails of which some were drawn; people get several."""
+    rng = np.random.default_rng(seed)
+    is_drawn = rng.random(n) < epsilon
+    hits = rng.random(n) < np.where(is_drawn, by_draw, chosen)
+    return pl.DataFrame({
+        "recipient_key": [f"r{i}" for i in rng.integers(0, n // 4, n)],
+        "arm": "personal", "delivered": True, "is_settled": True,
+        "propensity_hour": 0.9, "explored_hour": is_drawn, "engaged": hits,
+        "explored": is_drawn, "clicked": hits, "candidates": [["a", "b"]] * n,
+    })  # fmt: skip
+
+
+def test_what_choosing_is_worth_over_drawing_covers_the_truth():
+    found = [drawn.drawn_signals(explored_answers(seed)) for seed in range(12)]
+    assert np.mean([hour.value for hour, _ in found]) == pytest.approx(0.25, abs=0.12)
+    assert {one.judgement for both in found for one in both} == {FINE}
+    held = explored_answers(0).with_columns(arm=pl.lit("holdout"))
+    told = drawn.drawn_signals(pl.concat([explored_answers(1), held]))
+    assert [one.said for one in told] == [one.said for one in found[1]]  # the holdout draws nothing
+
+
+def test_a_choice_that_is_as_good_as_a_draw_is_no_alarm_and_one_that_is_worse_is():
+    even = [drawn.drawn_signals(explored_answers(s, by_draw=0.10)) for s in range(20)]
+    assert {one.judgement for both in even for one in both} == {FINE}
+    hour, item = drawn.drawn_signals(explored_answers(0, chosen=0.05, by_draw=0.10, n=20_000))
+    assert hour.judgement is item.judgement is ALARM
+    few = drawn.drawn_signals(explored_answers(0).head(200))
+    none = drawn.drawn_signals(explored_answers(0).clear())
+    assert {one.judgement for one in few + none} == {Judgement.UNJUDGED}
+
+
+def test_a_first_place_that_only_few_items_get_is_an_alarm():
+    rng = np.random.default_rng(3)
+    made = decisions(n=6_000)
+    items = [f"item-{i}" for i in range(20)]
+    made = made.with_columns(
+        candidates=pl.Series([items] * len(made)), variant=pl.Series(rng.choice(items, len(made)))
+    )
+    usual = exploring.coverage_signal(made, WINDOWS)
+    assert (usual.judgement, usual.value) == (FINE, 1.0)
+    is_new = pl.col("at") >= WINDOWS.newest
+    one = made.with_columns(variant=pl.when(is_new).then(pl.lit("item-0")).otherwise("variant"))
+    assert exploring.coverage_signal(one, WINDOWS).judgement is ALARM
+    assert exploring.coverage_signal(made.head(50), WINDOWS).judgement is Judgement.UNJUDGED
 
 
 def test_a_reason_that_grows_is_an_alarm_and_one_that_is_new_too():
