@@ -45,7 +45,7 @@ def played(tmp_path_factory):
     own = {"DEMO_EXIT": "1", "OPPORTUNE_DATA_DIR": str(var), "COLUMNS": "200"}
     command = [str(Path(sys.executable).with_name("opportune")), "demo"]
     done = subprocess.run(
-        [*command, "--recipients", "700", "--weeks", "24"], env={**os.environ, **own},
+        [*command, "--recipients", "600", "--weeks", "24"], env={**os.environ, **own},
         capture_output=True, text=True, timeout=480, check=False,
     )  # fmt: skip
     outcome = Outcome(done.returncode, done.stdout, done.stderr)

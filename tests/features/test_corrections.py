@@ -55,7 +55,7 @@ def label(name: str, target: str, actor: Actor, at: int, **more: object) -> Even
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.entity)
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     events=with_labels(YEARS), moments=st.lists(CLOSE | FAR, max_size=3), wait=LATER,
     at_once=st.sampled_from([1, 10, batch.COPIED]),

@@ -27,7 +27,7 @@ def _opportune(data_dir: Path, words: Sequence[str], told: Connection) -> None:
 
 
 class Command:
-    """One run of `opportune`, told of by what it says on standard error."""
+    """One run of `opportune`, told of by what it says on standard error; `said` in the end."""
 
     def __init__(self, data_dir: Path, *words: str) -> None:
         WARM.set_forkserver_preload(LOADED)
@@ -53,7 +53,7 @@ class Command:
     def end(self) -> tuple[int | None, float]:
         """Its exit code, and the seconds that it took from now on."""
         began = time.perf_counter()
-        self._lines.read()
+        self.said = self._lines.read()
         self._process.join()
         self._lines.close()
         return self._process.exitcode, time.perf_counter() - began
@@ -61,6 +61,7 @@ class Command:
 
 def whole(data_dir: Path, *words: str) -> float:
     """Run a command to its end; the seconds it took."""
-    code, seconds = Command(data_dir, *words).end()
-    assert code == 0, (words, code)
+    command = Command(data_dir, *words)
+    code, seconds = command.end()
+    assert code == 0, (words, code, command.said[-3_000:])
     return seconds

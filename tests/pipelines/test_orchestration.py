@@ -59,6 +59,7 @@ def materialized(orchestration, *names, day=DAY):
 
 
 @pytest.mark.usefixtures("world")
+@pytest.mark.long
 def test_its_own_program_finds_nothing_wrong(tmp_path):
     command = [str(Path(sys.executable).with_name("dagster")), "definitions", "validate"]
     done = subprocess.run(
