@@ -27,6 +27,7 @@ ROWS: Final = 500
 VELOCITY_FLOOR: Final = 1e-4  # events a day added to both rates of a velocity
 LEAST_GAP_DAYS: Final = 0.25  # between events, where lateness is measured by it
 
+_NO_WEEK: Final = np.uint64(0)
 _ONE: Final = np.uint64(1)
 
 
@@ -104,7 +105,7 @@ def shifted(week: NDArray[np.float32], offset_min: int) -> NDArray[np.float32]:
 def activity(reading: Reading, layout: Layout) -> NDArray[np.float32]:
     """Active hours by hour of the week, shape (n, 168), Monday 00 of the local clock first."""
     plan, weeks = plan_of(layout.view), reading.values[:, layout.n_counters :]
-    is_sound = ~_is_void(reading.at, reading.last.T, plan)[plan.active_doubt]
+    is_sound = ~_doubted(reading.at, reading.last.T, plan.doubts[plan.active_doubt])
     sure, doubtful = weeks[:, :HOURS_PER_WEEK], weeks[:, HOURS_PER_WEEK : 2 * HOURS_PER_WEEK]
     return np.asarray(sure + doubtful * is_sound[:, None]).astype(np.float32)
 
@@ -117,10 +118,14 @@ def exposure(reading: Reading, layout: Layout) -> NDArray[np.float32]:
 
 def _is_void(at: Times, last: Times, plan: Plan) -> NDArray[np.bool_]:
     """Whether doubt voids doubtful evidence, shape (n_doubts, n); doubt 0 is none."""
-    void = np.zeros((len(plan.doubts), len(at)), np.bool_)
-    for number, channels in enumerate(plan.doubts):
-        if channels:
-            void[number] = (at - last[list(channels)] <= DOUBT_US).any(axis=0)
+    return np.array([_doubted(at, last, channels) for channels in plan.doubts])
+
+
+def _doubted(at: Times, last: Times, channels: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Whether one of some channels was seen lately, shape (n,)."""
+    void = np.zeros(len(at), np.bool_)
+    for channel in channels:
+        void |= at - last[channel] <= DOUBT_US
     return void
 
 
@@ -167,16 +172,16 @@ def _write_weeks(
 ) -> None:
     """Streaks and numbers of active weeks, counted back from the week of the moment."""
     now = (reading.at // HOUR_US + MONDAY_SHIFT) // HOURS_PER_WEEK
-    sound = is_sound[plan.active_doubt], np.ones(len(now), np.bool_)
-    active = np.zeros(len(now), np.uint64)  # bit i: i weeks ago
-    for which in range(2):
-        bits, ago = reading.bits[:, which], now - reading.week[:, which]
-        far = np.minimum(np.abs(ago), MOST_WEEKS - 1).astype(np.uint64)
-        seen = np.where(ago >= 0, bits << far, bits >> far)
-        seen[np.abs(ago) >= MOST_WEEKS] = 0
-        # A clock ahead of UTC may already be in next week: that week counts as this one.
-        seen |= np.where(ago < 0, bits & _ONE, 0)
-        active |= np.where(sound[which], seen, 0)
+    bits, ago = reading.bits, now[:, None] - reading.week
+    weeks = np.abs(ago)
+    far = np.minimum(weeks, MOST_WEEKS - 1).astype(np.uint64)
+    is_past = ago >= 0
+    seen = np.where(is_past, bits << far, bits >> far)
+    seen[weeks >= MOST_WEEKS] = 0
+    # A clock ahead of UTC may already be in next week: that week counts as this one.
+    seen |= np.where(is_past, _NO_WEEK, bits & _ONE)
+    doubtful = np.where(is_sound[plan.active_doubt], seen[:, 0], _NO_WEEK)
+    active = doubtful | seen[:, 1]  # bit i: i weeks ago
     # This week may still bring some: a run up to last week goes on.
     gap = ~(active | _ONE)
     run = np.bitwise_count((gap & -gap) - _ONE).astype(np.int64) - 1 + (active & _ONE == 1)

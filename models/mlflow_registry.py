@@ -25,6 +25,7 @@ from mlflow.exceptions import MlflowException
 from models.bundle import GRAPH, sha256_of
 from models.card import card_of
 from models.errors import RegistryUnavailableError, VersionUnknownError
+from models.mlflow_file import make_database
 from models.report import Report
 from models.spec import ModelSpec
 
@@ -66,6 +67,7 @@ class MlflowRegistry:
         self._artifacts = artifacts
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            make_database(tracking_uri, MlflowClient)
             self._client = MlflowClient(tracking_uri=tracking_uri)
 
     def add(self, spec: ModelSpec, bundle: Path, entry: Entry) -> Version:

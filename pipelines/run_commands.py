@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from features.events.schema import DAY_US
+from models.mlflow_file import is_missing
 from pipelines.console import OUT, errors_shown, run_shown, steps_shown
 from pipelines.model_commands import micros_of
 from pipelines.quality_view import findings_table, sources_table
@@ -113,7 +114,11 @@ MLFLOW_ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "DO_NOT_TRA
 
 
 def mlflow_server(settings: Settings, port: int) -> list[str]:
-    """The command line of an MLflow server over the settings' tracking database."""
+    """The command line of an MLflow server over the settings' tracking database, which is there."""
+    if is_missing(settings.mlflow_uri):
+        from models.mlflow_registry import MlflowRegistry
+
+        MlflowRegistry(settings.mlflow_uri)
     return [
         sys.executable, "-m", "mlflow", "server",
         "--backend-store-uri", settings.mlflow_uri,
