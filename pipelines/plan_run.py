@@ -12,31 +12,25 @@ Failure mode: states are those of the time when a chunk is scored. Events that c
 run, or between a kill and the next run, are in the later chunks and not in the earlier ones.
 """
 
-import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from features.events.durable import fsync_directory, make_directory
+from features.events.durable import make_directory
 from features.events.schema import SECOND_US
 from models.bundle import GRAPH, sha256_of
 from models.registry import ModelFolder
 from pipelines import plan
 from pipelines.audience import Audience
-from pipelines.errors import PlanBusyError, ThrottleUnkeptError
+from pipelines.errors import ThrottleUnkeptError
 from pipelines.json_files import json_of, put_json
 from pipelines.plan_chunk import CHUNK, Job
-from pipelines.plan_pool import Task, written
+from pipelines.plan_parts import LOCK, alone, digest_of, merge, missing_of, part_of
+from pipelines.plan_pool import written
 from pipelines.plan_record import Run
 from pipelines.plan_throttle import FOLDER, Rounds, fitted
 from pipelines.send_file import Send
@@ -47,8 +41,6 @@ from serving.policy import policy_of
 from serving.settings import ServingSettings
 
 BEGUN: Final = "begun.json"
-LOCK: Final = "lock"
-TOGETHER: Final = 20  # parts in one row group of the plan
 Progress = Callable[[int, int], None]
 
 
@@ -89,7 +81,7 @@ def make_plan(order: Order, settings: ServingSettings, *, progress: Progress) ->
     champions = _champions(settings)
     digests = [chunk.digest for chunk in order.audience.chunks(order.chunk)]
     run = _run_of(order, settings, champions, digests)
-    with _alone(parts, order.out):
+    with alone(parts, order.out):
         before = Run.read(record)
         run.as_of = _moment(order, run.inputs, [json_of(parts / BEGUN), json_of(record)])
         if before is not None and _is_made(before, run, order.out):
@@ -101,18 +93,18 @@ def make_plan(order: Order, settings: ServingSettings, *, progress: Progress) ->
         if order.send.throttle is not None:
             order, run.rounds = _fitted(order, order.send.throttle, job, parts, run, progress)
             digests = [chunk.digest for chunk in order.audience.chunks(order.chunk)]
-        named = [_part(parts, run, number, one) for number, one in enumerate(digests)]
+        named = [part_of(parts, run, number, one) for number, one in enumerate(digests)]
         for old in set(parts.iterdir()) - {*named, parts / BEGUN, parts / LOCK, parts / FOLDER}:
             old.unlink()
         began = time.perf_counter()
         n_all = len(order.audience.rows)
-        missing, n_there = _missing(order, named)
+        missing, n_there = missing_of(order.audience, order.chunk, named)
         progress(n_there, n_all)
         for n in written(job, missing, workers=order.workers, out=order.out):
             run.scored += n
             progress(n_there + run.scored, n_all)
         run.score_s = time.perf_counter() - began
-        _merge(named, order.out, run)
+        merge(named, order.out, run)
         run.judge(order.send.throttle)
         run.merge_s = time.perf_counter() - began - run.score_s
         run.write(record)
@@ -127,7 +119,7 @@ def _fitted(
     make_directory(parts / FOLDER)
     rounds = Rounds(
         replace(job, tells="wishes", is_dry=True),
-        named=lambda digest: _part(parts / FOLDER, run, 0, digest),
+        named=lambda digest: part_of(parts / FOLDER, run, 0, digest),
         workers=order.workers,
         chunk=order.chunk,
         out=order.out,
@@ -156,7 +148,7 @@ def _run_of(
     ]  # fmt: skip
     versions = {name: one.version for name, one in by_name.items()}
     return Run(
-        inputs=_digest([*told, versions]),
+        inputs=digest_of([*told, versions]),
         as_of=0,
         send=asked,
         versions=versions,
@@ -223,55 +215,6 @@ def _is_made(before: Run, run: Run, out: Path) -> bool:
     return sha256_of(out) == before.sha256
 
 
-def _part(parts: Path, run: Run, number: int, digest: str) -> Path:
-    return parts / f"{number:06d}-{_digest([run.inputs, run.as_of, digest])}.parquet"
-
-
-def _missing(order: Order, named: Sequence[Path]) -> tuple[Iterator[Task], int]:
-    """The chunks that have no part yet, and how many recipients are in those that have one."""
-    is_there = [part.exists() for part in named]
-    n_there = order.chunk * sum(is_there[:-1])
-    if is_there and is_there[-1]:
-        n_there += len(order.audience.rows) - order.chunk * (len(named) - 1)
-    chunks = zip(order.audience.chunks(order.chunk), named, is_there, strict=True)
-    return ((chunk, part) for chunk, part, is_made in chunks if not is_made), n_there
-
-
-def _merge(named: Sequence[Path], out: Path, run: Run) -> None:
-    """The parts in order as one file, some of them in memory at a time."""
-    scratch = out.with_name(f".{out.name}.tmp")
-    with pq.ParquetWriter(scratch, plan.SCHEMA, compression="zstd") as writer:
-        for begin in range(0, len(named), TOGETHER):
-            some = [pq.ParquetFile(part).read() for part in named[begin : begin + TOGETHER]]
-            table = pa.concat_tables(some)
-            run.count(table)
-            writer.write_table(table)
-    with scratch.open("rb") as file:
-        os.fsync(file.fileno())
-    run.sha256 = sha256_of(scratch)
-    scratch.replace(out)
-    fsync_directory(out.parent)
-
-
-@contextmanager
-def _alone(parts: Path, out: Path) -> Iterator[None]:
-    """Nobody else makes this plan; whoever dies gives the place free."""
-    make_directory(parts)
-    descriptor = os.open(parts / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise PlanBusyError(out) from None
-    else:
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def cores() -> int:
     """How many processes can work at once."""
     return len(os.sched_getaffinity(0))
-
-
-def _digest(told: Any) -> str:
-    return blake2b(orjson.dumps(told), digest_size=12).hexdigest()

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from pipelines.audience import Audience
 from pipelines.plan_chunk import Job
+from pipelines.plan_parts import missing_of
 from pipelines.plan_pool import written
 from pipelines.plan_wishes import Wishes
 from serving.throttle import Throttle
@@ -48,15 +49,14 @@ class Rounds:
             PlanUnfinishedError: A part could not be written; those that were are there.
         """
         parts = [self.named(one.digest) for one in audience.chunks(self.chunk)]
-        is_there = [part.exists() for part in parts]
-        tasks = zip(audience.chunks(self.chunk), parts, is_there, strict=True)
-        missing = ((one, part) for one, part, is_made in tasks if not is_made)
-        done, n_all = self.chunk * sum(is_there), len(audience.rows)
-        self.progress(min(done, n_all), n_all)
-        few = min(self.workers, is_there.count(False))  # each process takes seconds to begin
-        for n in written(self.job, missing, workers=few, out=self.out) if few else ():
+        missing, done = missing_of(audience, self.chunk, parts)
+        n_all, few = len(audience.rows), sum(not part.exists() for part in parts)
+        self.progress(done, n_all)
+        # Each process takes seconds to begin, so no more of them than chunks.
+        some = written(self.job, missing, workers=min(self.workers, few), out=self.out)
+        for n in some if few else ():
             done += n
-            self.progress(min(done, n_all), n_all)
+            self.progress(done, n_all)
         return pa.concat_tables([pq.read_table(part) for part in parts])
 
 

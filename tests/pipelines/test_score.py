@@ -26,7 +26,7 @@ from features.layout import POOL
 from features.online import open_store
 from features.packed_rows import head_of
 from models.registry import ModelFolder
-from pipelines import plan_run
+from pipelines import plan_parts
 from pipelines.audience import read_audience
 from pipelines.cli import app
 from pipelines.errors import PlanBusyError, PlanUnfinishedError
@@ -412,7 +412,7 @@ def test_a_dry_run_keeps_nothing_and_other_inputs_make_another_plan(world, order
 def test_one_process_at_a_time_makes_a_plan(order, world):
     settings = settings_of(world.data_dir)
     with (
-        plan_run._alone(order.out.with_name("plan.parquet.parts"), order.out),
+        plan_parts.alone(order.out.with_name("plan.parquet.parts"), order.out),
         pytest.raises(PlanBusyError, match="another process"),
     ):
         made(order, settings)
