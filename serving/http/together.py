@@ -23,7 +23,6 @@ from serving.deadline import Deadline
 from serving.fallback import FallbackReason as Why
 from serving.http.answers import Answer
 from serving.http.parts import Parts
-from serving.http.problems import ProblemError
 from serving.http.scoring import answers
 from serving.stages import Laps
 
@@ -57,10 +56,10 @@ class Together:
         Raises:
             ProblemError: 503 for an overload where the caller asked for that.
         """
+        deadline = self._parts.patience.deadline(request)
         loop = asyncio.get_running_loop()
         if not self._waiting:
             loop.call_soon(self._wait, loop, PASSES, context=Context())
-        deadline = self._parts.patience.deadline(request)
         call = _Call(ask, request, deadline, copy_context(), loop.create_future())
         self._waiting.append(call)
         answer, laps = await call.done
@@ -85,7 +84,7 @@ class Together:
         for call in some:
             try:
                 why = self._parts.patience.why_not(call.request, call.deadline)
-            except ProblemError as refused:
+            except Exception as refused:  # noqa: BLE001  nobody else may wait for ever
                 _end(call, refused)
                 continue
             if why is Why.NONE:

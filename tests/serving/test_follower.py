@@ -5,10 +5,11 @@ import re
 import shutil
 import signal
 import socketserver
+import sqlite3
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -172,9 +173,25 @@ def test_no_mail_notices_that_the_server_stands_still_or_is_killed(
     with server.up():
         service = start_process(copy.data_dir, **told)
 
-        def blow(how, n_lost):
+        def tell(how):
             for process in family(server.child.pid):
                 os.kill(process, how)
+
+        def stand_still():
+            """Not in the middle of a look: MLflow's file would stay locked for as long."""
+            while True:
+                tell(signal.SIGSTOP)
+                with closing(sqlite3.connect(copy.data_dir / "mlflow.db", timeout=0.1)) as file:
+                    try:
+                        file.execute("BEGIN EXCLUSIVE")
+                    except sqlite3.OperationalError:
+                        tell(signal.SIGCONT)
+                    else:
+                        file.rollback()
+                        return
+
+        def blow(how, n_lost):
+            stand_still() if how is signal.SIGSTOP else tell(how)
             until(lambda: service.log.read_text().count("champions on disk go on") == n_lost)
 
         with under_load(service, copy):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -21,7 +22,7 @@ from serving.trials import FOLDER, Trials
 from tests.serving.hostile import greedy, hanging, put_graph
 
 ONES = dict.fromkeys((spec.name for spec in SPECS), "1")
-LIMIT_S = 2.0
+LIMIT_S = 6.0  # a sound one takes a second, on a busy machine three
 
 
 @pytest.fixture
@@ -76,7 +77,11 @@ def test_a_sound_bundle_passes(bundle_folders):
 
 def children():
     """Trials of this process; the fixtures of other tests have children too."""
-    return [one for one in psutil.Process().children() if "serving.trial" in one.cmdline()]
+    found = []
+    for one in psutil.Process().children():
+        with suppress(psutil.ZombieProcess, psutil.NoSuchProcess):  # it has just ended
+            found += [one] * ("serving.trial" in one.cmdline())
+    return found
 
 
 def test_each_way_to_fail_is_named(folder):
@@ -84,7 +89,7 @@ def test_each_way_to_fail_is_named(folder):
     began = time.monotonic()
     with pytest.raises(TrialError, match=r"took longer than 1 s.*roll back"):
         tried(folder, "8", limit_s=1)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < LIMIT_S
     bad(folder, "9", greedy(churn.SPEC))
     with pytest.raises(ModelError, match="bad_alloc"):
         tried(folder, "9")
@@ -198,7 +203,7 @@ def test_nobody_waits_for_a_trial(folder):
     assert not loader.look()
     assert versions(loader) == ONES
     assert [name for name, _ in refused] == ["churn"]
-    assert "took longer than 2 s" in refused[0][1]
+    assert f"took longer than {LIMIT_S:g} s" in refused[0][1]
 
 
 def test_what_was_changed_after_its_trial_is_not_loaded(folder):
