@@ -101,8 +101,8 @@ def row_of(ask: Ask, scored: Scored, made: Decision, *, now: int) -> Row:
     )
 
 
-def table_of(rows: Iterable[Row]) -> pa.Table:
+def table_of(rows: Iterable[Row], schema: pa.Schema = SCHEMA) -> pa.Table:
     """Rows as a table; an empty one has the columns too."""
-    columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
-    arrays = [pa.array(some, kind.type) for some, kind in zip(columns, SCHEMA, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
+    arrays = [pa.array(some, kind.type) for some, kind in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)

@@ -8,8 +8,9 @@ from typing import Any, Final, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.events.schema import SECOND_US
 from pipelines.json_files import json_of, put_json
-from serving.http.rule_schemas import ThrottleIn
+from serving.throttle import Throttle
 
 COUNTED: Final = ("arm", "hold_reason", "fallback", "binding_constraint", "band")
 
@@ -61,13 +62,9 @@ class Run:
         hours = pc.floor_temporal(sent["best_at"], unit="hour")
         _add(self.hours, pc.strftime(hours, format="%Y-%m-%dT%H:%MZ"))
 
-    def judge(self, throttle: ThrottleIn | None) -> None:
+    def judge(self, throttle: Throttle) -> None:
         """Count what is too much in an hour, once all parts are."""
-        if throttle is None:
-            return
-        planned = {_hour_of(int(at)): 0 for at in throttle.planned}
-        for at, mails in throttle.planned.items():
-            planned[_hour_of(int(at))] += mails
+        planned = {_hour_of(at): mails for at, mails in throttle.planned.items()}
         rooms = {hour: max(throttle.per_hour - planned.get(hour, 0), 0) for hour in self.hours}
         self.n_over = sum(max(n - rooms[hour], 0) for hour, n in self.hours.items())
 
@@ -85,8 +82,8 @@ class Run:
             return None
 
 
-def _hour_of(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:00Z")
+def _hour_of(at: int) -> str:
+    return datetime.fromtimestamp(at / SECOND_US, UTC).strftime("%Y-%m-%dT%H:00Z")
 
 
 def _add(counted: dict[str, int], column: pa.ChunkedArray) -> None:

@@ -35,10 +35,11 @@ from pipelines.plan_record import Run
 from pipelines.plan_throttle import FOLDER, Rounds, fitted
 from pipelines.send_file import Send
 from serving.asks import Champions
-from serving.http.rule_schemas import ThrottleIn, throttle_of
+from serving.http.rule_schemas import throttle_of
 from serving.loader import Loader
 from serving.policy import policy_of
 from serving.settings import ServingSettings
+from serving.throttle import Throttle
 
 BEGUN: Final = "begun.json"
 Progress = Callable[[int, int], None]
@@ -90,8 +91,9 @@ def make_plan(order: Order, settings: ServingSettings, *, progress: Progress) ->
             return before
         put_json(parts / BEGUN, {"inputs": run.inputs, "as_of": run.as_of})
         job = _job(order.send, settings, champions, run.as_of, is_dry=order.is_dry)
-        if order.send.throttle is not None:
-            order, run.rounds = _fitted(order, order.send.throttle, job, parts, run, progress)
+        throttle = None if order.send.throttle is None else throttle_of(order.send.throttle)
+        if throttle is not None:
+            order, run.rounds = _fitted(order, throttle, job, parts, run, progress)
             digests = [chunk.digest for chunk in order.audience.chunks(order.chunk)]
         named = [part_of(parts, run, number, one) for number, one in enumerate(digests)]
         for old in set(parts.iterdir()) - {*named, parts / BEGUN, parts / LOCK, parts / FOLDER}:
@@ -105,7 +107,8 @@ def make_plan(order: Order, settings: ServingSettings, *, progress: Progress) ->
             progress(n_there + run.scored, n_all)
         run.score_s = time.perf_counter() - began
         merge(named, order.out, run)
-        run.judge(order.send.throttle)
+        if throttle is not None:
+            run.judge(throttle)
         run.merge_s = time.perf_counter() - began - run.score_s
         run.write(record)
         shutil.rmtree(parts)
@@ -113,7 +116,7 @@ def make_plan(order: Order, settings: ServingSettings, *, progress: Progress) ->
 
 
 def _fitted(
-    order: Order, throttle: ThrottleIn, job: Job, parts: Path, run: Run, progress: Progress
+    order: Order, throttle: Throttle, job: Job, parts: Path, run: Run, progress: Progress
 ) -> tuple[Order, int]:
     """The same with the hours that are full for each, and how many rounds it took."""
     make_directory(parts / FOLDER)
@@ -125,7 +128,7 @@ def _fitted(
         out=order.out,
         progress=progress,
     )
-    audience, n_rounds = fitted(order.audience, throttle_of(throttle), rounds)
+    audience, n_rounds = fitted(order.audience, throttle, rounds)
     return replace(order, audience=audience), n_rounds
 
 

@@ -11,12 +11,13 @@ Source: deferred acceptance (Gale and Shapley 1962), here with one order of peop
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.plan import table_of
 from serving.decision import Decision
 from serving.throttle import Throttle, at_stake, hour_of, takes_room
 
@@ -27,10 +28,7 @@ SCHEMA: Final = pa.schema(
 
 def wishes_of(made: Iterable[Decision]) -> pa.Table:
     """Decisions as rows of `SCHEMA`."""
-    rows: list[tuple[Any, ...]] = [(hour_of(one), takes_room(one), at_stake(one)) for one in made]
-    columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
-    arrays = [pa.array(some, kind.type) for some, kind in zip(columns, SCHEMA, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+    return table_of(((hour_of(one), takes_room(one), at_stake(one)) for one in made), SCHEMA)
 
 
 @dataclass(slots=True)

@@ -153,7 +153,7 @@ def explored(chosen: SendTime, named: str, *, epsilon: float) -> SendTime:
         moments = [slot.at for slot in chosen.slots]
         best = chosen.slots[moments.index(drawn_hour(named, moments))]
     chance = hour_chance(len(chosen.slots), epsilon, is_best=best.at == chosen.best.at)
-    # `dataclasses.replace` takes four times as long, once a recipient.
+    # `dataclasses.replace` takes twice as long, once a recipient.
     return SendTime(
         best, chosen.default, chosen.slots, chosen.zone, chosen.zone_name, chosen.zone_source,
         chosen.binding, chosen.forbidden_by, chosen.is_next_known, chance, is_explored,

@@ -22,7 +22,7 @@ from serving.trials import FOLDER, Trials
 from tests.serving.hostile import greedy, hanging, put_graph
 
 ONES = dict.fromkeys((spec.name for spec in SPECS), "1")
-LIMIT_S = 6.0  # a sound one takes a second, on a busy machine three
+LIMIT_S = 6.0  # a sound one may take over two on a busy machine
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_each_way_to_fail_is_named(folder):
     began = time.monotonic()
     with pytest.raises(TrialError, match=r"took longer than 1 s.*roll back"):
         tried(folder, "8", limit_s=1)
-    assert time.monotonic() - began < LIMIT_S
+    assert time.monotonic() - began < 3
     bad(folder, "9", greedy(churn.SPEC))
     with pytest.raises(ModelError, match="bad_alloc"):
         tried(folder, "9")
