@@ -92,14 +92,17 @@ def rhythm(reading: Reading, layout: Layout) -> NDArray[np.float32]:
     return evened(activity(reading, layout), exposure(reading, layout)).astype(np.float32)
 
 
-def shifted(week: NDArray[np.float32], offset_min: int) -> NDArray[np.float32]:
-    """Hours of a week in UTC (168,) as hours of a clock so many minutes ahead of it.
+def shifted(weeks: NDArray[np.float32], offset_min: int) -> NDArray[np.float32]:
+    """Hours of weeks in UTC (..., 168) as hours of a clock so many minutes ahead of it.
 
     An hour that falls into two of that clock is divided between them.
     """
     whole, minutes = divmod(offset_min, 60)
     part = np.float32(minutes / 60)
-    return np.asarray((1 - part) * np.roll(week, whole) + part * np.roll(week, whole + 1))
+    turned = np.roll(weeks, whole, axis=-1)
+    if not minutes:
+        return turned
+    return np.asarray((1 - part) * turned + part * np.roll(turned, 1, axis=-1))
 
 
 def activity(reading: Reading, layout: Layout) -> NDArray[np.float32]:

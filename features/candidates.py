@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from features.definitions.affinity import AFFINITY, Affinity
 from features.definitions.affinity import FEATURES as AFFINITY_FEATURES
+from features.interests import Interests, OfStates
 from features.spec import key_hash
 from features.state import TOTAL_KEY, State
 
@@ -83,19 +84,27 @@ def affinities(
     affinity: Affinity = AFFINITY,
 ) -> NDArray[np.float32]:
     """The same of several recipients or cohorts for the same candidates, (n, n_candidates, 6)."""
+    return affinities_of(OfStates(states), candidates, at, affinity=affinity)
+
+
+def affinities_of(
+    interests: Interests,
+    candidates: tuple[Candidate, ...],
+    at: int,
+    *,
+    affinity: Affinity = AFFINITY,
+) -> NDArray[np.float32]:
+    """The same of interests that lie elsewhere than in states."""
     n, told = len(candidates), _told_by(candidates)
-    sums = np.zeros((len(states), len(told.keys)))
-    for row, state in enumerate(states):
-        if state is not None:
-            sums[row] = state.affinities_at(told.keys, at, affinity)
-    topics = np.full((len(states), n, told.width), np.nan)
+    sums = interests.sums(told.keys, at, affinity)
+    topics = np.full((len(sums), n, told.width), np.nan)
     topics[:, told.rows, told.columns] = sums[:, : len(told.rows)]
     found = affinity_matrix(
         np.repeat(sums[:, -1], n),
         topics.reshape(-1, told.width),
         sums[:, len(told.rows) : -1].reshape(-1),
     )
-    return found.reshape(len(states), n, -1)
+    return found.reshape(len(sums), n, -1)
 
 
 class _Told(NamedTuple):

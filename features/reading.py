@@ -48,41 +48,53 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """States as they lie: the arrays of a `Reading`, but of each row's own time."""
+    """States as they lie, each sum told at its row's own time.
 
-    lying: Reading
+    Args:
+        at: Shape (n,), microseconds.
+        rows, slots, sums: The sums that are not zero, shape (n_sums,).
+        last, first, bits, week: As in a `Reading`.
+    """
+
+    at: Times
+    rows: NDArray[np.int64]
+    slots: NDArray[np.int64]
+    sums: Floats
+    last: Times
+    first: Times
+    bits: NDArray[np.uint64]
+    week: Times
 
     def without(self, rows: Sequence[int]) -> "Stack":
         """The same, but that nothing is known in some rows."""
-        own, some = self.lying, list(rows)
-        blank = Reading(
-            own.at, own.values.copy(), own.last.copy(), own.first.copy(), own.bits.copy(),
-            own.week.copy(),
+        some = list(rows)
+        is_known = ~np.isin(self.rows, some)
+        last, first = self.last.copy(), self.first.copy()
+        bits, week = self.bits.copy(), self.week.copy()
+        last[some], first[some], bits[some], week[some] = NEVER_AT, -NEVER_AT, 0, 0
+        return Stack(
+            self.at, self.rows[is_known], self.slots[is_known], self.sums[is_known],
+            last, first, bits, week,
         )  # fmt: skip
-        for part, nothing in (
-            (blank.values, 0.0), (blank.last, NEVER_AT), (blank.first, -NEVER_AT),
-            (blank.bits, 0), (blank.week, 0),
-        ):  # fmt: skip
-            part[some] = nothing
-        return Stack(blank)
 
     def read(self, at: int, layout: Layout) -> Reading:
         """All of them at one moment, microseconds."""
-        own = self.lying
-        age_s = (at - own.at) / SECOND_US
-        is_some = own.values != 0.0
-        values = np.zeros_like(own.values)
-        np.exp2(-age_s[:, None] / layout.half_lives_s, out=values, where=is_some)
-        values *= own.values
-        values[np.abs(values) < FLOOR] = 0.0
-        now = np.full(len(own.at), at, np.int64)
-        return Reading(now, values, own.last, own.first, own.bits, own.week)
+        age_s = (at - self.at) / SECOND_US
+        faded = self.sums * np.exp2(-age_s[self.rows] / layout.half_lives_s[self.slots])
+        faded[np.abs(faded) < FLOOR] = 0.0
+        values = np.zeros((len(self.at), layout.n_slots))
+        values[self.rows, self.slots] = faded
+        now = np.full(len(self.at), at, np.int64)
+        return Reading(now, values, self.last, self.first, self.bits, self.week)
 
 
 def stack(states: Sequence[State | None], layout: Layout) -> Stack:
     """Put states side by side; None is like a state without events."""
-    n, n_slots, n_channels = len(states), layout.n_slots, len(layout.channels)
-    at, values = np.zeros(n, np.int64), np.zeros((n, n_slots))
+    n, n_channels = len(states), len(layout.channels)
+    at = np.zeros(n, np.int64)
+    rows: list[int] = []
+    slots: list[int] = []
+    sums: list[float] = []
     last = np.full((n, n_channels), NEVER_AT, np.int64)
     first = np.full((n, n_channels), -NEVER_AT, np.int64)
     bits, week = np.zeros((n, 2), np.uint64), np.zeros((n, 2), np.int64)
@@ -90,16 +102,16 @@ def stack(states: Sequence[State | None], layout: Layout) -> Stack:
         if state is None or state.at == NEVER_AT:
             continue
         at[row] = state.at
-        if state.slots:
-            slots = np.fromiter(state.slots, np.int64, len(state.slots))
-            values[row, slots] = np.fromiter(state.slots.values(), np.float64, len(state.slots))
-        for channel, moment in state.last.items():
-            last[row, channel] = moment
-        for channel, moment in state.first.items():
-            first[row, channel] = moment
+        rows += [row] * len(state.slots)
+        slots += state.slots
+        sums += state.slots.values()
+        if state.last:
+            last[row, list(state.last)] = list(state.last.values())
+            first[row, list(state.first)] = list(state.first.values())
         for which, (some, newest) in enumerate(state.weeks):
             bits[row, which], week[row, which] = some, newest
-    return Stack(Reading(at, values, last, first, bits, week))
+    places = np.array(rows, np.int64), np.array(slots, np.int64)
+    return Stack(at, *places, np.array(sums, np.float64), last, first, bits, week)
 
 
 def read(states: Sequence[State | None], at: int, layout: Layout) -> Reading:

@@ -6,18 +6,16 @@ time; it pays from some dozens on.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from features.block import Block, decode
 from features.decay import NEVER_AT
 from features.errors import StateUnreadableError
+from features.interests import Lying
 from features.layout import Layout
 from features.packing import REMEDY, texts_of
-from features.reading import Reading, Stack
+from features.reading import Stack
 from features.state import State
 
 
@@ -26,13 +24,15 @@ class Unpacked:
     """States of several keys.
 
     Args:
-        states: Of each its interests, its zone, its profile and its newest time, without what lies
-            in `stack`; None where there are no bytes.
+        states: Of each its zone, its profile and its newest time, without what lies in `stack` and
+            `interests`; None where there are no bytes.
         stack: All of them; None is like a state without events.
+        interests: Of all of them.
     """
 
     states: list[State | None]
     stack: Stack
+    interests: Lying
 
 
 def unpacked(blobs: Sequence[bytes | None], layout: Layout) -> Unpacked:
@@ -46,13 +46,14 @@ def unpacked(blobs: Sequence[bytes | None], layout: Layout) -> Unpacked:
         raise StateUnreadableError(f"{len(bad)} of {len(blobs)}", REMEDY)
     states = _states(block)
     told = [None if blob is None else state for blob, state in zip(blobs, states, strict=True)]
-    return Unpacked(told, _stack(block, layout))
+    rows, entries, values = block.tastes
+    ends = np.searchsorted(rows, np.arange(1, len(blobs) + 1))
+    interests = Lying(block.head["at"].tolist(), ends, entries, values)
+    return Unpacked(told, _stack(block, layout), interests)
 
 
 def _states(block: Block) -> list[State]:
-    head, (rows, entries, values) = block.head, block.tastes
-    ends = np.searchsorted(rows, np.arange(len(head) + 1)).tolist()
-    tastes = list(zip(entries.tolist(), values.tolist(), strict=True))
+    head = block.head
     columns = [head[name].tolist() for name in ("at", "newest", "zone_at", "zone_offset_min")]
     texts = [texts_of(raw, n) for raw, n in zip(block.texts, head["profile"].tolist(), strict=True)]
     told = zip(*(part.tolist() for part in block.profile[1:]), strict=True)  # in order of rows
@@ -63,15 +64,12 @@ def _states(block: Block) -> list[State]:
             zone_at=zone_at,
             zone_offset_min=offset,
             zone=words[0],
-            affinity=dict(tastes[begin:end]),
             profile={
                 attribute: (moment, word)
                 for word, (attribute, moment) in zip(words[1:], told, strict=False)
             },
         )
-        for at, newest, zone_at, offset, words, (begin, end) in zip(
-            *columns, texts, pairwise(ends), strict=True
-        )
+        for at, newest, zone_at, offset, words in zip(*columns, texts, strict=True)
     ]
 
 
@@ -79,20 +77,12 @@ def _stack(block: Block, layout: Layout) -> Stack:
     """As `reading.stack` of the states."""
     head, n = block.head, len(block.head)
     is_some = head["at"] != NEVER_AT
-    values = np.zeros((n, layout.n_slots))
     last = np.full((n, len(layout.channels)), NEVER_AT, np.int64)
     first = np.full((n, len(layout.channels)), -NEVER_AT, np.int64)
-    rows, slots, sums = block.slots
-    values[rows, slots] = sums
     rows, channels, newest, oldest = block.channels
     last[rows, channels], first[rows, channels] = newest, oldest
     bits = np.stack([head["doubtful"], head["sure"]], axis=1)
     week = np.stack([head["doubtful_week"], head["sure_week"]], axis=1).astype(np.int64)
-    if not is_some.all():
-        values[~is_some], last[~is_some], first[~is_some] = 0.0, NEVER_AT, -NEVER_AT
     at = np.where(is_some, head["at"], 0)
-    return Stack(Reading(at, values, last, first, _of(is_some, bits), _of(is_some, week)))
-
-
-def _of(is_some: NDArray[np.bool_], column: NDArray[Any]) -> NDArray[Any]:
-    return np.where(is_some[:, None], column, column.dtype.type(0))
+    told = Stack(at, *block.slots, last, first, bits, week)
+    return told if is_some.all() else told.without(np.flatnonzero(~is_some).tolist())

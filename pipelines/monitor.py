@@ -21,7 +21,17 @@ from models.specs import SPECS
 from pipelines.review import sitting_champion
 from serving.proofs import Watermark, proofs, watermark
 from training.dataset import PointInTime
-from training.monitoring import answers, arms, drawn, exploring, habits, label_health
+from training.monitoring import (
+    answers,
+    arms,
+    drawn,
+    early,
+    exploring,
+    habits,
+    label_health,
+    order,
+    served,
+)
 from training.monitoring.champions import Watched, watch
 from training.monitoring.findings import Judgement, Signal, unjudged
 from training.monitoring.outcomes import Outcomes, decisions_once, outcomes
@@ -149,8 +159,9 @@ def monitor(
     data = PointInTime(events, sources.feast)
     told.signals += _fresh(sources, events, windows)
     _labels(told, events)
-    _decisions(told, decisions.read(sources.decisions_dir), events, meant)
-    told.watched = _champions(sources.registry, data, windows)
+    newest = _decisions(told, decisions.read(sources.decisions_dir), events, meant)
+    told.watched, again = _champions(sources.registry, data, windows, newest)
+    told.signals.append(again)
     erased = [proof for proof in proofs(sources.erasures_dir) if proof.erased_at < as_of]
     for each in told.watched:
         told.signals += each.signals
@@ -180,13 +191,17 @@ def _owed(mark: Watermark) -> str:
     return f"it has learnt from {mark.n_erased:,} erased since; by {mark.retrain_by} at the latest"
 
 
-def _champions(registry: MlflowRegistry, data: PointInTime, windows: Windows) -> list[Watched]:
+def _champions(
+    registry: MlflowRegistry, data: PointInTime, windows: Windows, newest: pl.DataFrame
+) -> tuple[list[Watched], Signal]:
+    """Every champion, and the newest answers scored again by it."""
     is_empty = data.events.select(pl.len()).collect().item() == 0
     with TemporaryDirectory() as scratch:
         found = champions(registry, Path(scratch))
         if is_empty:
-            return [watch(name, None, data, windows) for name in found]
-        return [watch(name, each, data, windows) for name, each in found.items()]
+            found = dict.fromkeys(found)
+        watched = [watch(name, each, data, windows) for name, each in found.items()]
+        return watched, served.served_signal(newest, found[served.SUBJECT], data)
 
 
 def _labels(told: Monitored, events: pl.LazyFrame) -> None:
@@ -197,9 +212,16 @@ def _labels(told: Monitored, events: pl.LazyFrame) -> None:
     taste = habits.taste_course(events, told.windows)
     told.courses["taste: log lift of the topics picked"] = taste.values
     told.signals.append(habits.habit_signal(habits.TASTE, "content_preference", taste))
+    soon = early.early_shares(events, told.windows)
+    told.signals += early.early_signals(soon, told.windows)
+    for name in early.SPANS:
+        told.courses[f"answered {name}"] = told.windows.series(soon, name)
 
 
-def _decisions(told: Monitored, log: pl.LazyFrame, events: pl.LazyFrame, meant: Meant) -> None:
+def _decisions(
+    told: Monitored, log: pl.LazyFrame, events: pl.LazyFrame, meant: Meant
+) -> pl.DataFrame:
+    """Judge the decisions; those of the newest window, of every policy."""
     windows = told.windows
     everything = decisions_once(log.filter(pl.col("at") >= windows.begin), as_of=windows.as_of)
     decided = everything.filter(pl.col("policy") == meant.policy)
@@ -219,11 +241,13 @@ def _decisions(told: Monitored, log: pl.LazyFrame, events: pl.LazyFrame, meant: 
     told.signals.append(exploring.entropy_signal(decided, windows))
     told.signals.append(exploring.coverage_signal(decided, windows))
     told.signals += drawn.drawn_signals(rows.filter(month))
+    told.signals.append(order.order_signal(rows, epsilon=meant.epsilon))
     shares = answers.fallback_shares(everything, windows)
     told.signals += answers.fallback_signals(shares, windows)
     for (reason,), some in shares.partition_by("fallback", as_dict=True).items():
         if reason != answers.NONE:
             told.courses[f"fallback {reason}"] = windows.series(some, "share")
+    return everything.filter(pl.col("at") >= windows.newest)
 
 
 def _fresh(sources: Sources, events: pl.LazyFrame, windows: Windows) -> list[Signal]:

@@ -1,17 +1,18 @@
 """The plan for an audience as a table: one row a recipient, numbers as the API rounds them."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pyarrow as pa
 
 from models.specs.churn import COMPLAINT, UNSUBSCRIBE
-from serving import policy
 from serving.asks import Ask
 from serving.decider import Scored
 from serving.decision import Decision
+from serving.exploration import FirstPlace
 from serving.fallback import worst
 from serving.holding import HoldReason
+from serving.policy import band
 
 VERSION: Final = 1  # of the columns
 _MOMENT: Final = pa.timestamp("us", tz="UTC")
@@ -54,55 +55,59 @@ SCHEMA: Final = pa.schema(
         ("as_of", _MOMENT),
     ]
 )
-Row = tuple[Any, ...]
+_NO_PLACE: Final = FirstPlace("", 1.0, is_explored=False)
+Decided = tuple[Ask, Scored, Decision]
 
 
-def row_of(ask: Ask, scored: Scored, made: Decision, *, now: int) -> Row:
-    """One row of the plan, in the order of `SCHEMA`; `now` in microseconds."""
-    prediction, champions = scored.prediction, scored.champions
-    hours, hold, ranked, risks = made.hours, made.hold, made.ranked, prediction.risks
-    best, first = hours.best, ranked.first
-    return (
-        ask.recipient_key,
-        ask.send_id,
-        ask.slot,
-        made.id,
-        best.at,
-        hours.default.at,
-        round(best.p, 6),
-        round(best.low, 6),
-        round(best.high, 6),
-        round(hours.default.p, 6),
-        hours.binding.value,
-        hours.propensity,
-        hours.is_explored,
-        hold.reason is not HoldReason.NONE,
-        hold.reason.value,
-        hold.until or None,
-        round(hold.value, 6),
-        hold.propensity,
-        hold.is_explored,
-        round(prediction.p_churn, 6),
-        policy.band(prediction.p_churn, ask.previous_band).value,
-        round(risks[UNSUBSCRIBE], 6),
-        round(risks[COMPLAINT], 6),
-        first.content_id if first else "",
-        [item for item, _ in ranked.rows],
-        [round(p, 6) for _, p in ranked.rows],
-        first.propensity if first else 1.0,
-        first.is_explored if first else False,
-        made.arm,
-        worst(*prediction.reasons.values()).value,
-        champions.version("send_time"),
-        champions.version("churn"),
-        champions.version("content_preference"),
-        made.policy.name,
-        now,
-    )
+def plan_of(decided: Sequence[Decided], *, now: int) -> pa.Table:
+    """Decisions as rows of `SCHEMA`, in their order; `now` in microseconds.
 
-
-def table_of(rows: Iterable[Row], schema: pa.Schema = SCHEMA) -> pa.Table:
-    """Rows as a table; an empty one has the columns too."""
-    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
-    arrays = [pa.array(some, kind.type) for some, kind in zip(columns, schema, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    Column by column: a row at a time takes three times as long.
+    """
+    asks = [ask for ask, _, _ in decided]
+    told = [one.prediction for _, one, _ in decided]
+    models = [one.champions for _, one, _ in decided]
+    made = [one for _, _, one in decided]
+    hours, holds = [one.hours for one in made], [one.hold for one in made]
+    ranked = [one.ranked for one in made]
+    best, default = [one.best for one in hours], [one.default for one in hours]
+    first = [one.first or _NO_PLACE for one in ranked]
+    columns: dict[str, list[Any]] = {
+        "recipient_key": [ask.recipient_key for ask in asks],
+        "send_id": [ask.send_id for ask in asks],
+        "slot": [ask.slot for ask in asks],
+        "decision_id": [one.id for one in made],
+        "best_at": [one.at for one in best],
+        "default_at": [one.at for one in default],
+        "p_engage": [round(one.p, 6) for one in best],
+        "p_low": [round(one.low, 6) for one in best],
+        "p_high": [round(one.high, 6) for one in best],
+        "p_engage_default": [round(one.p, 6) for one in default],
+        "binding_constraint": [one.binding for one in hours],
+        "propensity_hour": [one.propensity for one in hours],
+        "explored_hour": [one.is_explored for one in hours],
+        "hold_back": [one.reason is not HoldReason.NONE for one in holds],
+        "hold_reason": [one.reason for one in holds],
+        "hold_until": [one.until or None for one in holds],
+        "value": [round(one.value, 6) for one in holds],
+        "propensity_hold": [one.propensity for one in holds],
+        "explored_hold": [one.is_explored for one in holds],
+        "p_churn": [round(one.p_churn, 6) for one in told],
+        "band": [band(one.p_churn, ask.previous_band) for one, ask in zip(told, asks, strict=True)],
+        "unsubscribe": [round(one.risks[UNSUBSCRIBE], 6) for one in told],
+        "complaint": [round(one.risks[COMPLAINT], 6) for one in told],
+        "variant": [one.content_id for one in first],
+        "ranking": [one.ids for one in ranked],
+        "p_click": [one.shown for one in ranked],
+        "propensity": [one.propensity for one in first],
+        "explored": [one.is_explored for one in first],
+        "arm": [one.arm for one in made],
+        "fallback": [worst(*one.reasons.values()) for one in told],
+        "send_time_version": [one.version("send_time") for one in models],
+        "churn_version": [one.version("churn") for one in models],
+        "content_preference_version": [one.version("content_preference") for one in models],
+        "policy": [one.policy.name for one in made],
+        "as_of": [now] * len(made),
+    }
+    arrays = [pa.array(columns[kind.name], kind.type) for kind in SCHEMA]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)

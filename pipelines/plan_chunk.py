@@ -11,6 +11,7 @@ mails are decided anew when they are rendered.
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -23,12 +24,12 @@ from features.online import open_store
 from models.bundle import load_bundle
 from models.registry import ModelFolder
 from pipelines.audience import Chunk
-from pipelines.plan import Row, row_of, table_of
+from pipelines.plan import Decided, plan_of
 from pipelines.plan_wishes import wishes_of
 from serving.asks import Ask, Champions, Loaded
 from serving.chooser import is_kept
 from serving.decider import Decider, Scored
-from serving.decision import Decision, decide, to_keep
+from serving.decision import decide_each, to_keep
 from serving.fallback import FallbackReason as Why
 from serving.http.answers import ask_of
 from serving.http.schemas import ScoreRequest
@@ -40,7 +41,6 @@ CHUNK: Final = 5_000  # recipients; as predictions they take some 60 MB
 SCORED: Final = 500  # of them at a time
 _TRIES: Final = 3  # of a read that was not answered in time
 _Told = TypeVar("_Told")
-_Decided = tuple[Ask, Scored, Decision]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,38 +95,32 @@ class Planner:
             StoreUnavailableError: The online store, or that of kept decisions, cannot be read or
                 written now. A plan of priors would be worse than none.
         """
-        decided = self._decided(chunk)
         if self._job.tells == "wishes":
-            self._put(wishes_of(made for _, _, made in decided), part)
+            self._put(wishes_of(made for _, _, made in self._decided(chunk)), part)
         else:
-            self._put(table_of(self._rows(decided)), part)
+            self._put(self.plan(chunk), part)
 
-    def rows(self, chunk: Chunk) -> list[Row]:
+    def plan(self, chunk: Chunk) -> pa.Table:
         """What is decided for every recipient of a chunk, in its order."""
-        return self._rows(self._decided(chunk))
+        return plan_of(self._decided(chunk), now=self._job.as_of)
 
-    def _rows(self, decided: Sequence[_Decided]) -> list[Row]:
-        return [row_of(ask, one, made, now=self._job.as_of) for ask, one, made in decided]
-
-    def _decided(self, chunk: Chunk) -> list[_Decided]:
+    def _decided(self, chunk: Chunk) -> list[Decided]:
         now = self._job.as_of
         asks = self._asks(chunk)
         scored = _tried(lambda: self._scored(asks))
         ids = [self._job.policy.of(ask).id_of(ask) for ask in asks]
-        kept = self._recalled([one for one, ask in zip(ids, asks, strict=True) if is_kept(ask)])
-        made = [
-            self._made(ask, one, kept.get(named))
-            for ask, one, named in zip(asks, scored, ids, strict=True)
-        ]
+        found = self._recalled([one for one, ask in zip(ids, asks, strict=True) if is_kept(ask)])
+        kept = [found.get(named) for named in ids]
+        made = self._made(asks, scored, kept)
         fresh = {
             named: to_keep(done, now=now)
-            for ask, (_, done), named in zip(asks, made, ids, strict=True)
-            if self._is_keeping and is_kept(ask) and named not in kept
+            for ask, (_, _, done), named in zip(asks, made, ids, strict=True)
+            if self._is_keeping and is_kept(ask) and named not in found
         }
         for named, first in self._won(fresh).items():  # by another process, just now
             place = ids.index(named)
-            made[place] = self._made(asks[place], scored[place], first)
-        return [(ask, one, done) for ask, (one, done) in zip(asks, made, strict=True)]
+            made[place : place + 1] = self._made([asks[place]], [scored[place]], [first])
+        return made
 
     def _put(self, table: pa.Table, part: Path) -> None:
         scratch = part.with_name(f".{part.name}.{os.getpid()}.tmp")
@@ -137,9 +131,10 @@ class Planner:
         scratch.replace(part)
 
     def _asks(self, chunk: Chunk) -> list[Ask]:
-        names = ("recipient_key", *chunk.own)
-        owns = zip(chunk.keys, *chunk.own.values(), strict=True)
-        asks = [Ask(**(self._shared | dict(zip(names, own, strict=True)))) for own in owns]
+        """Made by place: by name takes several times as long."""
+        own = {"recipient_key": chunk.keys} | chunk.own
+        columns = [own.get(name) or repeat(value) for name, value in self._shared.items()]
+        asks = list(map(Ask, *columns))  # to the end of the shortest
         if not chunk.full:
             return asks
         return [
@@ -155,14 +150,22 @@ class Planner:
             )
         return scored
 
-    def _made(self, ask: Ask, scored: Scored, kept: Kept | None) -> tuple[Scored, Decision]:
-        """As the service decides: a fault of ours ends in the priors, for this one alone."""
+    def _made(
+        self, asks: Sequence[Ask], scored: Sequence[Scored], kept: Sequence[Kept | None]
+    ) -> list[Decided]:
+        """As the service decides: a fault of ours ends in the priors, for that one alone."""
         now, policy = self._job.as_of, self._job.policy
+        told = [one.prediction for one in scored]
         try:
-            return scored, decide(ask, scored.prediction, policy, now=now, kept=kept)
-        except Exception:  # noqa: BLE001  the row says `internal`, and the summary counts it
-            (prior,) = self._decider.prior([ask])
-            return prior, decide(ask, prior.prediction, policy, now=now)
+            made = decide_each(asks, told, policy, now=now, kept=kept)
+        except Exception:  # noqa: BLE001  as the service does
+            if len(asks) > 1:
+                alone = zip(asks, scored, kept, strict=True)
+                return [self._made([ask], [one], [before])[0] for ask, one, before in alone]
+            scored = self._decider.prior(asks)  # the row says `internal`, the summary counts it
+            told = [one.prediction for one in scored]
+            made = decide_each(asks, told, policy, now=now, kept=[None])
+        return list(zip(asks, scored, made, strict=True))
 
     def _recalled(self, ids: list[str]) -> dict[str, Kept]:
         store, days = self._kept, self._job.sticky_days

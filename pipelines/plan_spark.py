@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from features.spark import TableUnusableError
 from pipelines.audience import KEY, OWN, audience_of
-from pipelines.plan import SCHEMA, table_of
+from pipelines.plan import SCHEMA
 from pipelines.plan_chunk import CHUNK, Job, Planner
 from serving.http.schemas import ScoreRequest
 
@@ -58,4 +58,4 @@ def planned(batches: Iterable[pa.RecordBatch], job: Job) -> Iterator[pa.RecordBa
             planner = planner or Planner(job)
             rows = pl.DataFrame(pl.from_arrow(batch))
             for chunk in audience_of(rows, send, file=TABLE).chunks(CHUNK):
-                yield from table_of(planner.rows(chunk)).to_batches()
+                yield from planner.plan(chunk).to_batches()

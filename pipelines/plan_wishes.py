@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.plan import table_of
 from serving.decision import Decision
 from serving.throttle import Throttle, at_stake, hour_of, takes_room
 
@@ -28,7 +27,13 @@ SCHEMA: Final = pa.schema(
 
 def wishes_of(made: Iterable[Decision]) -> pa.Table:
     """Decisions as rows of `SCHEMA`."""
-    return table_of(((hour_of(one), takes_room(one), at_stake(one)) for one in made), SCHEMA)
+    some = list(made)
+    told = {
+        "hour": [hour_of(one) for one in some],
+        "takes_room": [takes_room(one) for one in some],
+        "at_stake": [at_stake(one) for one in some],
+    }
+    return pa.table(told, schema=SCHEMA)
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from typing import Final
 
 from serving.asks import Ask
 from serving.decider import Scored
-from serving.decision import Decision, decide, to_keep
+from serving.decision import Decision, decide, decide_each, to_keep
 from serving.kept import Keeper, Kept
 from serving.policy import Policy
 from serving.throttle import Throttle, decide_all
@@ -46,23 +46,29 @@ class Chooser:
             found = {}
         return [found.get(one) for one in ids]
 
-    def shared(
+    def together(
         self,
         asks: Sequence[Ask],
         scored: Sequence[Scored],
         kept: Sequence[Kept | None],
         *,
         now: int,
-        throttle: Throttle | None,
+        throttle: Throttle | None = None,
     ) -> Sequence[Decision | None]:
-        """Decisions that share the hours; none where nothing is shared, or nothing can be."""
-        if throttle is not None:
-            try:
-                told = [one.prediction for one in scored]
-                return decide_all(asks, told, self._policy, now=now, throttle=throttle, kept=kept)
-            except Exception:  # as above
-                LOG.exception("throttling %d mails failed; deciding for each alone", len(asks))
-        return [None] * len(asks)
+        """Decisions for all, which share the hours where there is a throttle; none after a fault.
+
+        Whoever gets none is to be decided on alone.
+        """
+        told = [one.prediction for one in scored]
+        try:
+            if throttle is None:
+                return decide_each(asks, told, self._policy, now=now, kept=kept)
+            return decide_all(asks, told, self._policy, now=now, throttle=throttle, kept=kept)
+        except Exception:  # as above
+            LOG.exception(
+                "deciding on %d mails together failed; deciding for each alone", len(asks)
+            )
+            return [None] * len(asks)
 
     def choose(self, ask: Ask, scored: Scored, kept: Kept | None, *, now: int) -> Decision:
         """One decision by itself."""

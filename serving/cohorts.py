@@ -15,6 +15,7 @@ from features.definitions.cohort import FEATURES, TASTES
 from features.definitions.cohort import VIEW as COHORT
 from features.definitions.profile import ATTRIBUTES
 from features.events.schema import COUNTRY
+from features.interests import Interests
 from features.layout import layout_of
 from features.state import TOTAL_KEY, State
 from serving.asks import Ask
@@ -26,15 +27,20 @@ Rows = NDArray[np.float32]
 Cohorts = Mapping[str, State | None]  # by country, None where nothing is known of one
 
 
-def wanted(asks: Sequence[Ask], people: Sequence[State | None], at: int) -> list[str]:
+def wanted(
+    asks: Sequence[Ask], people: Sequence[State | None], interests: Interests, at: int
+) -> list[str]:
     """The countries of those who are asked about items and have no interests, once each."""
     told = [
-        state
-        for ask, state in zip(asks, people, strict=True)
+        row
+        for row, (ask, state) in enumerate(zip(asks, people, strict=True))
         if ask.candidates and state is not None and _COUNTRY in state.profile
     ]
-    cold = [state for state in told if state.affinity_at(TOTAL_KEY, at, AFFINITY) < COLD]
-    return list(dict.fromkeys(state.profile[_COUNTRY][1] for state in cold))
+    if not told:
+        return []
+    is_none = interests.some(told).sums([TOTAL_KEY], at, AFFINITY)[:, 0] < COLD
+    cold = [people[row] for row, is_cold in zip(told, is_none.tolist(), strict=True) if is_cold]
+    return list(dict.fromkeys(state.profile[_COUNTRY][1] for state in cold if state is not None))
 
 
 def cohort_rows(

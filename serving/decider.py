@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from time import perf_counter
 from typing import Final, Protocol
 
 from features.candidates import Candidate
@@ -27,7 +28,8 @@ from serving.deadline import NEVER, Deadline
 from serving.fallback import FallbackReason as Why
 from serving.guard import Reads
 from serving.items import CONTENT_LAYOUT, NO_ITEMS, Items, items_of
-from serving.scorer import RECIPIENT_LAYOUT, Known, predict
+from serving.known import Known
+from serving.scorer import RECIPIENT_LAYOUT, predict
 from serving.stages import Laps, Stage
 
 LOG: Final = logging.getLogger("opportune.decider")
@@ -37,6 +39,10 @@ _NO_MODELS: Final = Champions()
 FEW: Final = 200  # candidates up to which what is known of them is kept; some 70 kB
 MANY: Final = 20  # states from which on it pays to read them at once
 CHUNK: Final = 50  # asks that are scored together; between two chunks the clock is looked at
+# Where there is that many times as long left as the last chunk took, the next one is twice as
+# large, which costs less for each.
+ROOMY: Final = 6.0
+MOST: Final = 400
 # What deciding and writing an answer takes at most: so much of the time left belongs to that.
 RESERVE_S: Final = 0.0005
 
@@ -68,7 +74,7 @@ class Decider:
     """Answers asks from one store and the current champions.
 
     Args:
-        chunk: Asks that are scored together.
+        chunk: Asks that are scored together to begin with.
     """
 
     def __init__(self, store: Reads, loader: Follows, *, chunk: int = CHUNK) -> None:
@@ -98,11 +104,15 @@ class Decider:
         champions = self._loader.current if champions is None else champions
         reserve_s = RESERVE_S * len(asks)
         done: list[Scored] = []
-        for start in range(0, len(asks), self._size):
+        size = self._size
+        while len(done) < len(asks):
             if deadline.left_s() <= reserve_s:
-                return done + self.prior(asks[start:], why=Why.DEADLINE)
-            part = asks[start : start + self._size]
+                return done + self.prior(asks[len(done) :], why=Why.DEADLINE)
+            part, began = asks[len(done) : len(done) + size], perf_counter()
             done += self._chunk(part, champions, now, deadline, laps)
+            spent_s = perf_counter() - began
+            if deadline.left_s() - reserve_s > ROOMY * spent_s:
+                size = max(min(2 * size, MOST), size)
         return done
 
     def prior(self, asks: Sequence[Ask], *, why: Why = Why.INTERNAL) -> list[Scored]:
@@ -151,7 +161,7 @@ class Decider:
             return Known([None] * len(asks), NO_ITEMS, [Why.STORE_UNAVAILABLE] * len(asks))
         read = _items_kept if len(items) <= FEW else _items
         known = _consenting(_people(people_blobs, read(tuple(items), tuple(item_blobs))))
-        countries = wanted(asks, known.people, now) if items else []
+        countries = wanted(asks, known.people, known.interests, now) if items else []
         return replace(known, cohorts=self._cohorts(countries, now)) if countries else known
 
     def _cohorts(self, countries: list[str], now: int) -> Cohorts:
@@ -192,7 +202,7 @@ def _people(blobs: Sequence[bytes | None], items: Items) -> Known:
         with suppress(StateUnreadableError):
             many = unpacked(blobs, RECIPIENT_LAYOUT)
             whys = [Why.UNKNOWN_RECIPIENT if blob is None else Why.NONE for blob in blobs]
-            return Known(many.states, items, whys, many.stack)
+            return Known(many.states, items, whys, many.stack, many.interests)
     people = [_unpacked(blob, RECIPIENT_LAYOUT) for blob in blobs]
     return Known([state for state, _ in people], items, [why for _, why in people])
 
@@ -208,8 +218,10 @@ def _consenting(known: Known) -> Known:
         return known
     people = [None if row in refused else state for row, state in enumerate(known.people)]
     whys = [Why.NO_CONSENT if row in refused else why for row, why in enumerate(known.trouble)]
-    lying = None if known.lying is None else known.lying.without(sorted(refused))
-    return Known(people, known.items, whys, lying)
+    if known.lying is None or known.told is None:
+        return Known(people, known.items, whys)
+    rows = sorted(refused)
+    return Known(people, known.items, whys, known.lying.without(rows), known.told.without(rows))
 
 
 def _unpacked(blob: bytes | None, layout: Layout) -> tuple[State | None, Why]:

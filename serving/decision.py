@@ -1,5 +1,6 @@
 """One decision from one prediction: hour, order and hold together, each with its chance. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -7,9 +8,10 @@ from serving.asks import Ask, Prediction
 from serving.exploration import FirstPlace, is_drawn
 from serving.fallback import FallbackReason
 from serving.holding import HoldReason
-from serving.hours import SendTime, explored, send_time
+from serving.hours import SendTime, explored, send_times
 from serving.kept import Kept
-from serving.policy import Policy, Ranking, ranking
+from serving.policy import Policy
+from serving.ranking import Ranking, rankings
 from serving.rules import Binding
 
 
@@ -57,21 +59,45 @@ def decide(
         kept: What was decided for this mail before; it stays wherever it is still possible, but
             not for who has withdrawn their consent since.
     """
-    policy = policy.of(ask)
-    named = policy.id_of(ask)
-    is_held_out = policy.holds_out(ask.recipient_key)
-    hours = send_time(ask, prediction, now=now, is_personal=not is_held_out)
-    if not is_held_out:
-        hours = explored(hours, named, epsilon=policy.epsilon_hour)
-    ranked = ranking(ask, prediction, policy, named, is_personal=not is_held_out)
-    is_judged = not is_held_out and all(
-        prediction.reasons[model] is FallbackReason.NONE for model in ("send_time", "churn")
-    )
-    value = ask.values.of(hours.best.p, prediction.risks)
-    held = _hold(hours, value, named, is_judged=is_judged, epsilon=policy.epsilon)
-    made = Decision(named, policy, is_held_out, hours, ranked, held)
-    is_forbidden = FallbackReason.NO_CONSENT in prediction.reasons.values()
-    return made if kept is None or is_forbidden else _as_kept(made, kept)
+    return decide_each([ask], [prediction], policy, now=now, kept=[kept])[0]
+
+
+def decide_each(
+    asks: Sequence[Ask],
+    predictions: Sequence[Prediction],
+    policy: Policy,
+    *,
+    now: int,
+    kept: Sequence[Kept | None],
+) -> list[Decision]:
+    """The same for many, each by itself, in their order."""
+    policies = [policy.of(ask) for ask in asks]
+    names = [own.id_of(ask) for own, ask in zip(policies, asks, strict=True)]
+    held_out = [own.holds_out(ask.recipient_key) for own, ask in zip(policies, asks, strict=True)]
+    hours = send_times(asks, predictions, now=now, is_personal=[not one for one in held_out])
+    drawn = [
+        None if is_out else draw
+        for is_out, draw in zip(held_out, zip(policies, names, strict=True), strict=True)
+    ]
+    ranked = rankings(asks, predictions, drawn)
+    made = []
+    for row, (ask, prediction, before) in enumerate(zip(asks, predictions, kept, strict=True)):
+        own, named, is_held_out, when = policies[row], names[row], held_out[row], hours[row]
+        if not is_held_out:
+            when = explored(when, named, epsilon=own.epsilon_hour)
+        reasons = prediction.reasons
+        is_judged = (
+            not is_held_out
+            and reasons["send_time"] is FallbackReason.NONE
+            and reasons["churn"] is FallbackReason.NONE
+        )
+        value = ask.values.of(when.best.p, prediction.risks)
+        hold = _hold(when, value, named, is_judged=is_judged, epsilon=own.epsilon)
+        one = Decision(named, own, is_held_out, when, ranked[row], hold)
+        if before is not None and FallbackReason.NO_CONSENT not in reasons.values():
+            one = _as_kept(one, before)
+        made.append(one)
+    return made
 
 
 def to_keep(made: Decision, *, now: int) -> Kept:
@@ -94,14 +120,13 @@ def to_keep(made: Decision, *, now: int) -> Kept:
 def _as_kept(made: Decision, kept: Kept) -> Decision:
     """An hour that has passed or is forbidden now, and an item not asked for, are decided anew."""
     ranked, hours, hold = made.ranked, made.hours, made.hold
-    front = next((row for row in ranked.rows if row[0] == kept.variant), None)
-    if front is not None:
-        rows = [front, *(row for row in ranked.rows if row is not front)]
-        ranked = Ranking(rows, FirstPlace(kept.variant, kept.propensity, kept.is_explored))
-    slot = next((slot for slot in hours.slots if slot.at == kept.best_at), None)
+    if kept.variant in ranked.ids:
+        first = FirstPlace(kept.variant, kept.propensity, kept.is_explored)
+        ranked = ranked.led_by(first)
+    slot = hours.slot_at(kept.best_at)
     if slot is not None and hours.forbidden_by is Binding.NONE:
-        hours = replace(
-            hours, best=slot, propensity=kept.propensity_hour, is_explored=kept.is_hour_explored
+        hours = hours._replace(
+            best=slot, propensity=kept.propensity_hour, is_explored=kept.is_hour_explored
         )
     of_worth = {HoldReason.NONE, HoldReason.NOT_WORTH_IT}
     if {hold.reason, kept.hold} <= of_worth:

@@ -36,18 +36,17 @@ class FirstPlace:
 
 
 def first_place(
-    decision_id: str, best: str, delivered: Mapping[str, float], *, epsilon: float
+    decision_id: str, best: str, shares: Mapping[str, float], *, epsilon: float
 ) -> FirstPlace:
     """The best candidate, or with probability `epsilon` one that is drawn.
 
     Args:
         best: The candidate with the highest score.
-        delivered: Decayed deliveries of every candidate, the best included.
+        shares: Of every candidate in a draw, as `exploration_shares` tells.
         epsilon: In [0, 1].
     """
-    if len(delivered) == 1:
+    if len(shares) == 1:
         return FirstPlace(best, 1.0, is_explored=False)
-    shares = exploration_shares(delivered)
     is_explored = is_drawn(decision_id, "whether", epsilon)
     chosen = best
     if is_explored:

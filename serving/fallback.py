@@ -1,10 +1,16 @@
 """Why an answer, or a part of it, is not the model's own word on this recipient."""
 
 from enum import StrEnum
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class FallbackReason(StrEnum):
     """A closed set, ordered from harmless to worst; it labels metrics and answers."""
+
+    __hash__ = str.__hash__  # that of `Enum` is a call of Python, some of them a score
 
     NONE = "none"
     NO_EVIDENCE = "no_evidence"  # known, but without a human engagement: the cohort's answer
@@ -24,6 +30,7 @@ class FallbackReason(StrEnum):
 _ORDER = {reason: place for place, reason in enumerate(FallbackReason)}
 
 
+@lru_cache(maxsize=4_096)  # asked several times a score about the same few
 def worst(*reasons: FallbackReason) -> FallbackReason:
     """The one to report when there are several.
 
@@ -31,3 +38,9 @@ def worst(*reasons: FallbackReason) -> FallbackReason:
     'no_model'
     """
     return max(reasons, key=_ORDER.__getitem__, default=FallbackReason.NONE)
+
+
+def of_scores(is_sound: NDArray[np.bool_]) -> list[FallbackReason]:
+    """`BAD_SCORE` where a model's numbers are none."""
+    usual, bad = FallbackReason.NONE, FallbackReason.BAD_SCORE
+    return [usual if sound else bad for sound in is_sound.tolist()]

@@ -5,38 +5,30 @@ the window and the sender's rules. The hour is only moved away from the sender's
 person has shown enough, or is surely of one kind, and the gain is worth it; an hour that has
 passed or is forbidden is never chosen. Where no hour of the window is allowed the mail is not
 lost in silence: the answer says so, by which rule, and which hour is allowed next.
+
+Mails that ask alike share a window, and their chances are compared in one array.
 """
 
-from dataclasses import dataclass, replace
-from datetime import UTC, timedelta, timezone, tzinfo
-from enum import StrEnum
-from functools import lru_cache, partial
-from operator import attrgetter
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from datetime import tzinfo
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.events.schema import DAY_US, HOUR_US, offset_at, zone_of
-from features.layout import HOURS_PER_WEEK, local_hour, slot_of_hour
+from features.events.schema import DAY_US, HOUR_US
+from features.layout import HOURS_PER_WEEK
 from serving.asks import Ask, Prediction
 from serving.exploration import drawn_hour, hour_chance, is_hour_drawn
-from serving.rules import FREE, Binding, Rules, most_binding
+from serving.rules import Binding, Rules, most_binding
+from serving.window import Asked, Window, hours_of_week, window_of
+from serving.zones import LocalClock, ZoneSource, clock_of
 
 MIN_GAIN: Final = 0.01  # relative; below it the sender's hour stays
 MIN_EVIDENCE: Final = 3  # active hours; below them the person's rhythm is nobody's
 SURE_OF_KIND: Final = 0.5  # of one cohort, which then speaks for who has shown less
-DEFAULT_WINDOW_H: Final = 24
 LOOKS_AHEAD_H: Final = 31 * 24  # beyond the window, for an hour that is allowed
-
-
-class ZoneSource(StrEnum):
-    """Where the local clock comes from."""
-
-    REQUEST = "request"
-    EVENTS = "events"
-    OFFSET = "offset"
-    UNKNOWN = "unknown"
 
 
 class Slot(NamedTuple):
@@ -56,15 +48,15 @@ class Slot(NamedTuple):
 
 # To call `Slot` is a call of Python, 24 times a recipient; this is the same without.
 _SLOT: Final = partial(tuple.__new__, Slot)
-_CHANCE: Final = attrgetter("p")
 
 
-@dataclass(frozen=True, slots=True)
-class SendTime:
+class SendTime(NamedTuple):
     """The chosen hour beside the sender's own.
 
     Args:
-        slots: The allowed hours of the window; all of them where none is allowed.
+        moments: The allowed hours of the window; all of them where none is allowed.
+        told: What is said of each: p, low and high, side by side.
+        shown: The chances p to six digits.
         forbidden_by: The rule that leaves no hour of the window, `NONE` where there is one. The
             best hour is then the next allowed one after the window, if `is_next_known`.
         propensity: The chance that this hour was chosen.
@@ -73,7 +65,9 @@ class SendTime:
 
     best: Slot
     default: Slot
-    slots: tuple[Slot, ...]
+    moments: tuple[int, ...]
+    told: Sequence[Sequence[float]]
+    shown: Sequence[float]
     zone: tzinfo
     zone_name: str
     zone_source: ZoneSource
@@ -83,33 +77,16 @@ class SendTime:
     propensity: float = 1.0
     is_explored: bool = False
 
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """The hours that could be, each with the rule that forbids it.
-
-    Args:
-        wanted: The sender's own.
-        end: Of the window, microseconds.
-        is_free: Whether no rule was asked, so that every hour is allowed.
-    """
-
-    every: tuple[Slot, ...]
-    forbidden: tuple[Binding, ...]
-    wanted: Slot
-    end: int
-    has_passed: bool
-    is_free: bool
-
     @property
-    def allowed(self) -> tuple[Slot, ...]:
-        if self.is_free:
-            return self.every
-        pairs = zip(self.every, self.forbidden, strict=True)
-        return tuple(slot for slot, rule in pairs if rule is Binding.NONE)
+    def slots(self) -> tuple[Slot, ...]:
+        """The hours of `moments`."""
+        return tuple(map(_SLOT, zip(self.moments, *self.told, strict=True)))
 
-    def rule_at(self, slot: Slot) -> Binding:
-        return self.forbidden[self.every.index(slot)]
+    def slot_at(self, at: int) -> Slot | None:
+        """One of them, if it is among them."""
+        return (
+            _slot(self.moments, self.told, self.moments.index(at)) if at in self.moments else None
+        )
 
 
 def send_time(ask: Ask, prediction: Prediction, *, now: int, is_personal: bool = True) -> SendTime:
@@ -118,26 +95,37 @@ def send_time(ask: Ask, prediction: Prediction, *, now: int, is_personal: bool =
     Args:
         is_personal: False for who is held out: the sender's own hour, or the nearest allowed one.
     """
-    zone, name, source = _zone(ask, prediction)
-    rules = ask.rules
-    if rules.cap is not None:
-        rules = rules.knowing(_delivered_at(prediction, now))
-    window = _window(ask, prediction, rules, zone, now)
-    allowed, wanted = window.allowed, window.wanted
-    if not allowed:
-        none = most_binding(window.forbidden)
-        chosen = SendTime(wanted, wanted, window.every, zone, name, source, none, none)
-        return _later(chosen, rules, prediction, window.end)
-    default = wanted if wanted in allowed else _nearest(allowed, ask.default_at or wanted.at)
-    best, binding = default, Binding.HOLDOUT
-    if is_personal:
-        best, binding = _best(allowed, default, prediction, has_passed=window.has_passed)
-    if len(allowed) < len(window.every) and binding is not Binding.WINDOW_PASSED:
-        binding = _rule_between(window, best, binding)
-    if binding is Binding.NONE and (ask.window_from or ask.window_to):
-        week = float(np.max(prediction.p_engage))
-        binding = Binding.WINDOW if week > best.p * (1.0 + MIN_GAIN) else Binding.NONE
-    return SendTime(best, default, allowed, zone, name, source, binding)
+    return send_times([ask], [prediction], now=now, is_personal=[is_personal])[0]
+
+
+def send_times(
+    asks: Sequence[Ask],
+    predictions: Sequence[Prediction],
+    *,
+    now: int,
+    is_personal: Sequence[bool],
+) -> list[SendTime]:
+    """The same for many, in their order."""
+    alike: dict[tuple[Asked, LocalClock], list[int]] = {}
+    for row, (ask, told) in enumerate(zip(asks, predictions, strict=True)):
+        clock = clock_of(ask.timezone, told.zone, told.zone_offset_min if told.has_offset else None)
+        rules = ask.rules
+        if rules.cap is not None:
+            rules = rules.knowing(_delivered_at(told, now))
+        asked = Asked(
+            clock.zone, rules, ask.window_from, ask.window_to, ask.default_at, told.default_hour
+        )
+        alike.setdefault((asked, clock), []).append(row)
+    chosen: dict[int, SendTime] = {}
+    for (asked, clock), rows in alike.items():
+        some = [predictions[row] for row in rows]
+        window = window_of(asked, now)
+        if window.allowed:
+            own = [is_personal[row] for row in rows]
+            chosen |= zip(rows, _chosen(window, clock, some, own), strict=True)
+        else:
+            chosen |= zip(rows, _later(window, clock, asked.rules, some), strict=True)
+    return [chosen[row] for row in range(len(asks))]
 
 
 def explored(chosen: SendTime, named: str, *, epsilon: float) -> SendTime:
@@ -146,68 +134,109 @@ def explored(chosen: SendTime, named: str, *, epsilon: float) -> SendTime:
     Args:
         named: The decision's id, all that the draw depends on.
     """
-    if chosen.forbidden_by is not Binding.NONE or len(chosen.slots) == 1:
+    moments = chosen.moments
+    if chosen.forbidden_by is not Binding.NONE or len(moments) == 1:
         return chosen
     best, is_explored = chosen.best, is_hour_drawn(named, epsilon)
     if is_explored:
-        moments = [slot.at for slot in chosen.slots]
-        best = chosen.slots[moments.index(drawn_hour(named, moments))]
-    chance = hour_chance(len(chosen.slots), epsilon, is_best=best.at == chosen.best.at)
-    # `dataclasses.replace` takes twice as long, once a recipient.
-    return SendTime(
-        best, chosen.default, chosen.slots, chosen.zone, chosen.zone_name, chosen.zone_source,
-        chosen.binding, chosen.forbidden_by, chosen.is_next_known, chance, is_explored,
-    )  # fmt: skip
+        best = _slot(moments, chosen.told, moments.index(drawn_hour(named, moments)))
+    chance = hour_chance(len(moments), epsilon, is_best=best.at == chosen.best.at)
+    # `_replace` takes twice as long, once a recipient.
+    return SendTime(best, *chosen[1:11], chance, is_explored)
 
 
-def _window(ask: Ask, prediction: Prediction, rules: Rules, zone: tzinfo, now: int) -> _Window:
-    start = max(now, ask.window_from or now)
-    end = ask.window_to or start + DEFAULT_WINDOW_H * HOUR_US
-    # Closed, or too short for a whole hour: as soon as allowed is no whole hour.
-    moments = _hours_between(start, end) or (start,)
-    every = _slots_at(prediction, moments, zone)
-    is_free = rules is FREE
-    forbidden = (Binding.NONE,) * len(every)
-    if not is_free:
-        forbidden = tuple(rules.forbids(at, zone) for at in moments)
-    if ask.default_at:
-        wanted = _nearest(every, ask.default_at)
-    else:
-        wanted = every[_usual(moments, zone, prediction.default_hour)]
-    return _Window(every, forbidden, wanted, end, has_passed=end < start, is_free=is_free)
+def _weeks(some: Sequence[Prediction]) -> NDArray[np.float32]:
+    """What is said of each hour of each one's week: p, low and high, shape (n, 3, 168)."""
+    parts = [part for one in some for part in (one.p_engage, one.p_low, one.p_high)]
+    return np.concatenate(parts).reshape(len(some), 3, HOURS_PER_WEEK)
+
+
+def _chosen(
+    window: Window, clock: LocalClock, some: Sequence[Prediction], own: Sequence[bool]
+) -> list[SendTime]:
+    """An allowed hour for each; `own` is False for who is held out."""
+    weeks = _weeks(some)
+    every = weeks[:, :, window.of_week]
+    moments, allowed = window.moments, every
+    if not window.is_free:
+        moments = tuple(window.moments[place] for place in window.allowed)
+        allowed = every[:, :, window.allowed]
+    # Of equal hours the first.
+    tops = [window.allowed[place] for place in allowed[:, 0].argmax(axis=1).tolist()]
+    peaks = weeks[:, 0].max(axis=1).tolist() if window.is_given else [0.0] * len(some)
+    lists = every.tolist()
+    open_lists = lists if window.is_free else allowed.tolist()
+    found = []
+    for one, is_own, told, open_to, shown, top, peak in zip(
+        some, own, lists, open_lists, rounded(allowed[:, 0]).tolist(), tops, peaks, strict=True
+    ):
+        chances = told[0]
+        place, binding = window.default, Binding.HOLDOUT
+        if is_own:
+            place, binding = _best(window, chances, top, one)
+        if not window.is_free and binding is not Binding.WINDOW_PASSED:
+            binding = _rule_between(window, chances, place, binding)
+        if binding is Binding.NONE and peak > chances[place] * (1.0 + MIN_GAIN):
+            binding = Binding.WINDOW
+        default = best = _slot(window.moments, told, window.default)
+        if place != window.default:
+            best = _slot(window.moments, told, place)
+        found.append(SendTime(best, default, moments, open_to, shown, *clock, binding))
+    return found
 
 
 def _best(
-    allowed: tuple[Slot, ...], default: Slot, prediction: Prediction, *, has_passed: bool
-) -> tuple[Slot, Binding]:
-    """The hour with the best chance, or the default where that is not worth it."""
-    best = max(allowed, key=_CHANCE)  # of equal ones the first
-    if has_passed:
-        return best, Binding.WINDOW_PASSED
-    if best.at != default.at:
+    window: Window, chances: Sequence[float], top: int, prediction: Prediction
+) -> tuple[int, Binding]:
+    """The place of the best chance, or the default's where that is not worth it."""
+    if window.has_passed:
+        return top, Binding.WINDOW_PASSED
+    default = window.default
+    if top != default:
         if not _is_told(prediction):
             return default, Binding.LITTLE_EVIDENCE
-        if best.p < default.p * (1.0 + MIN_GAIN):
+        if chances[top] < chances[default] * (1.0 + MIN_GAIN):
             return default, Binding.LITTLE_GAIN
-    return best, Binding.NONE
+    return top, Binding.NONE
 
 
-def _rule_between(window: _Window, best: Slot, binding: Binding) -> Binding:
+def _rule_between(
+    window: Window, chances: Sequence[float], place: int, binding: Binding
+) -> Binding:
     """The rule that keeps a better hour from being chosen, or the sender's own from staying."""
     if binding is not Binding.NONE:
-        rule = window.rule_at(window.wanted)
+        rule = window.forbidden[window.wanted]
         return rule if rule is not Binding.NONE else binding
-    better = max(window.every, key=_CHANCE)
-    return window.rule_at(better) if better.p > best.p * (1.0 + MIN_GAIN) else binding
+    better = max(range(len(chances)), key=chances.__getitem__)
+    is_better = chances[better] > chances[place] * (1.0 + MIN_GAIN)
+    return window.forbidden[better] if is_better else binding
 
 
-def _later(chosen: SendTime, rules: Rules, prediction: Prediction, end: int) -> SendTime:
+def _later(
+    window: Window, clock: LocalClock, rules: Rules, some: Sequence[Prediction]
+) -> list[SendTime]:
     """The first hour after the window that is allowed; the sender's own where there is none."""
-    first = max(end, chosen.slots[-1].at) // HOUR_US * HOUR_US + HOUR_US
+    first = max(window.end, window.moments[-1]) // HOUR_US * HOUR_US + HOUR_US
     hours = range(first, first + LOOKS_AHEAD_H * HOUR_US, HOUR_US)
-    at = next((h for h in hours if rules.forbids(h, chosen.zone) is Binding.NONE), None)
-    best = chosen.best if at is None else _slots_at(prediction, (at,), chosen.zone)[0]
-    return replace(chosen, best=best, is_next_known=at is not None)
+    at = next((h for h in hours if rules.forbids(h, clock.zone) is Binding.NONE), None)
+    rule, weeks = most_binding(window.forbidden), _weeks(some)
+    every = weeks[:, :, window.of_week]
+    shown = rounded(every[:, 0]).tolist()
+    beyond = None
+    if at is not None:
+        beyond = weeks[:, :, hours_of_week((at,), clock.zone)].tolist()
+    found = []
+    for row, told in enumerate(every.tolist()):
+        default = best = _slot(window.moments, told, window.wanted)
+        if at is not None and beyond is not None:
+            best = _slot((at,), beyond[row], 0)
+        found.append(
+            SendTime(
+                best, default, window.moments, told, shown[row], *clock, rule,
+                forbidden_by=rule, is_next_known=at is not None,
+            )
+        )  # fmt: skip
+    return found
 
 
 def _delivered_at(prediction: Prediction, now: int) -> int:
@@ -222,49 +251,11 @@ def _is_told(prediction: Prediction) -> bool:
     return active >= MIN_EVIDENCE or (active > 0 and prediction.concentration > SURE_OF_KIND)
 
 
-def _slots_at(prediction: Prediction, moments: tuple[int, ...], zone: tzinfo) -> tuple[Slot, ...]:
-    hours = _hours_of_week(moments, zone)
-    told = (prediction.p_engage, prediction.p_low, prediction.p_high)
-    return tuple(map(_SLOT, zip(moments, *(week[hours].tolist() for week in told), strict=True)))
+def rounded(chances: NDArray[Any]) -> NDArray[np.float64]:
+    """As they are shown: to six digits."""
+    return np.asarray(np.round(chances.astype(np.float64), 6))
 
 
-def _zone(ask: Ask, prediction: Prediction) -> tuple[tzinfo, str, ZoneSource]:
-    for name, source in ((ask.timezone, ZoneSource.REQUEST), (prediction.zone, ZoneSource.EVENTS)):
-        zone = zone_of(name) if name else None
-        if zone is not None:
-            return zone, name, source
-    if prediction.has_offset:
-        fixed = timezone(timedelta(minutes=prediction.zone_offset_min))
-        return fixed, str(fixed), ZoneSource.OFFSET
-    return UTC, "UTC", ZoneSource.UNKNOWN
-
-
-def _hours_between(start: int, end: int) -> tuple[int, ...]:
-    """Whole hours of UTC in [start, end], a week's worth at most: no hour lost or doubled."""
-    return _hours(-(-start // HOUR_US), end // HOUR_US)
-
-
-@lru_cache(maxsize=512)  # everybody's mails go out in the same few hours
-def _hours(first: int, last: int) -> tuple[int, ...]:
-    return tuple(hour * HOUR_US for hour in range(first, last + 1)[:HOURS_PER_WEEK])
-
-
-@lru_cache(maxsize=512)
-def _hours_of_week(moments: tuple[int, ...], zone: tzinfo) -> NDArray[np.int64]:
-    return np.array([_slot(at, zone) for at in moments])
-
-
-@lru_cache(maxsize=4_096)
-def _slot(at: int, zone: tzinfo) -> int:
-    return slot_of_hour(local_hour(at, offset_at(zone, at)))
-
-
-@lru_cache(maxsize=512)
-def _usual(moments: tuple[int, ...], zone: tzinfo, default_hour: int) -> int:
-    """The place of the hour of day that suits most people, where the sender names none."""
-    hours = (place for place, at in enumerate(moments) if _slot(at, zone) % 24 == default_hour % 24)
-    return next(hours, 0)
-
-
-def _nearest(slots: tuple[Slot, ...], at: int) -> Slot:
-    return min(slots, key=lambda slot: (abs(slot.at - at), slot.at))
+def _slot(moments: Sequence[int], told: Sequence[Sequence[float]], place: int) -> Slot:
+    chances, lows, highs = told
+    return Slot(moments[place], chances[place], lows[place], highs[place])

@@ -13,11 +13,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from features.events.schema import SECOND_US
-from serving.asks import Ask, Prediction
-from serving.exploration import FirstPlace, first_place
+from serving.asks import Ask
 from serving.hours import MIN_EVIDENCE
 
 if TYPE_CHECKING:
@@ -134,38 +131,6 @@ def _id(name: str, send_id: str, slot: str, recipient_key: str) -> str:
 def _beginning(*shared: str) -> str:
     """Of a list in JSON that goes on with the key of a recipient."""
     return json.dumps(shared)[:-1] + ", "
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """Candidates with their chances in the order to show; `first` is None without candidates."""
-
-    rows: list[tuple[str, float]]
-    first: FirstPlace | None
-
-
-def ranking(
-    ask: Ask, prediction: Prediction, policy: Policy, named: str, *, is_personal: bool = True
-) -> Ranking:
-    """Candidates by chance, best first, equal ones as asked; maybe another drawn to the front.
-
-    Args:
-        is_personal: False for who is held out: as asked.
-    """
-    if not ask.candidates:
-        return Ranking([], None)
-    ids = [candidate.content_id for candidate in ask.candidates]
-    order = np.argsort(-prediction.p_items, kind="stable").tolist()
-    if not is_personal:
-        rows = zip(ids, prediction.p_items.tolist(), strict=True)
-        return Ranking(list(rows), FirstPlace(ids[0], 1.0, is_explored=False))
-    delivered = dict(zip(ids, prediction.delivered.tolist(), strict=True))
-    first = first_place(named, ids[order[0]], delivered, epsilon=policy.epsilon)
-    front = next(i for i in order if ids[i] == first.content_id)
-    order.remove(front)
-    order.insert(0, front)
-    chances = prediction.p_items.tolist()
-    return Ranking([(ids[i], chances[i]) for i in order], first)
 
 
 def reason_codes(features: Mapping[str, float]) -> list[ReasonCode]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from features.events.schema import HOUR_US
 from serving.asks import Ask, Prediction
-from serving.decision import Decision, decide
+from serving.decision import Decision, decide, decide_each
 from serving.holding import HoldReason
 from serving.kept import Kept
 from serving.policy import Policy
@@ -47,10 +47,7 @@ def decide_all(
         kept: Per ask what was decided before, see `decide`.
     """
     before = kept or [None] * len(asks)
-    free = [
-        decide(ask, prediction, policy, now=now, kept=one)
-        for ask, prediction, one in zip(asks, predictions, before, strict=True)
-    ]
+    free = decide_each(asks, predictions, policy, now=now, kept=before)
     taken = Counter(throttle.planned)
     full = {at for at, mails in taken.items() if mails >= throttle.per_hour}
     decided: dict[int, Decision] = {}
@@ -80,4 +77,4 @@ def takes_room(made: Decision) -> bool:
 
 def at_stake(made: Decision) -> float:
     """What the chosen hour is worth beside the middle one."""
-    return made.hours.best.p - float(np.median([slot.p for slot in made.hours.slots]))
+    return made.hours.best.p - float(np.median(made.hours.told[0]))

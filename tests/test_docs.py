@@ -19,11 +19,11 @@ from pipelines.cli import app
 from pipelines.settings import DemoSettings, Settings
 from serving.fallback import FallbackReason
 from serving.holding import HoldReason
-from serving.hours import ZoneSource
 from serving.http.app import create_app
 from serving.policy import Band, ReasonCode
 from serving.rules import Binding
 from serving.settings import ServingSettings
+from serving.zones import ZoneSource
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted(ROOT.glob("docs/**/*.md")) + sorted(ROOT.glob("examples/**/*.md"))

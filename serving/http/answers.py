@@ -8,8 +8,6 @@ from datetime import UTC, tzinfo
 from functools import lru_cache
 from typing import Any, Final
 
-import numpy as np
-
 from features.candidates import Candidate
 from features.events.schema import SECOND_US
 from features.events.words import topics_of
@@ -19,20 +17,31 @@ from serving import policy
 from serving.asks import Ask, Champions, Prediction
 from serving.decider import Scored
 from serving.decision import Decision
-from serving.explanation import explained
+from serving.explanation import Habit, explained, habits
 from serving.fallback import FallbackReason, worst
 from serving.holding import HoldReason
-from serving.hours import SendTime, ZoneSource
+from serving.hours import SendTime
 from serving.http.rule_schemas import micros, rules_of, values_of
 from serving.http.schemas import ScoreRequest
+from serving.ranking import Ranking
+from serving.zones import ZoneSource
 
 Answer = dict[str, Any]
 MODELS: Final = tuple(spec.name for spec in SPECS)
 RECORD_VERSION: Final = 2  # of lines in the log of decisions
 
 
-def ask_of(body: ScoreRequest) -> Ask:
-    """A request as the scorer takes it."""
+def ask_of(body: ScoreRequest, candidates: tuple[Candidate, ...] | None = None) -> Ask:
+    """A request as the scorer takes it.
+
+    Args:
+        candidates: Those of the body, where they are known already.
+    """
+    if candidates is None:
+        candidates = tuple(
+            Candidate(item.content_id, tuple(item.topics) or topics_of(item.text))
+            for item in body.candidates
+        )
     return Ask(
         recipient_key=body.recipient_key,
         send_id=body.send_id,
@@ -42,10 +51,7 @@ def ask_of(body: ScoreRequest) -> Ask:
         default_at=micros(body.default_at),
         previous_band=body.previous_band or "",
         explain=body.explain,
-        candidates=tuple(
-            Candidate(item.content_id, tuple(item.topics) or topics_of(item.text))
-            for item in body.candidates
-        ),
+        candidates=candidates,
         explore=body.explore,
         is_test=body.test,
         slot=body.slot,
@@ -79,8 +85,15 @@ def age_s(prediction: Prediction, now: int) -> int:
     return int(max(now - prediction.newest_at, 0) // SECOND_US) if prediction.newest_at else -1
 
 
-def answer_of(ask: Ask, scored: Scored, made: Decision, *, now: int) -> Answer:
-    """The complete answer for one ask."""
+def answer_of(
+    ask: Ask, scored: Scored, made: Decision, *, now: int, habit: Habit | None = None
+) -> Answer:
+    """The complete answer for one ask.
+
+    Args:
+        habit: Of the prediction's activity, where it is known already.
+    """
+    habit = habit or habits([scored.prediction.activity])[0]
     prediction, champions = scored.prediction, scored.champions
     active_hours = prediction.features.get("active_total", 0.0)
     return {
@@ -90,7 +103,7 @@ def answer_of(ask: Ask, scored: Scored, made: Decision, *, now: int) -> Answer:
         "send_id": ask.send_id,
         "as_of": policy.shown(now // SECOND_US * SECOND_US, UTC),
         "arm": made.arm,
-        "send_time": _send_time(prediction, made.hours, champions, active_hours),
+        "send_time": _send_time(prediction, made.hours, champions, active_hours, habit),
         "hold": _hold(made),
         "churn": {
             "p_churn": round(prediction.p_churn, 6),
@@ -150,7 +163,11 @@ def record_of(answer: Answer, *, at: int, slot: str, is_test: bool) -> dict[str,
 
 
 def _send_time(
-    prediction: Prediction, chosen: SendTime, champions: Champions, active_hours: float
+    prediction: Prediction,
+    chosen: SendTime,
+    champions: Champions,
+    active_hours: float,
+    habit: Habit,
 ) -> dict[str, Any]:
     best, default, zone = chosen.best, chosen.default, chosen.zone
     return {
@@ -169,7 +186,7 @@ def _send_time(
         "tz_source": chosen.zone_source,
         "binding_constraint": chosen.binding,
         "explanation": explained(
-            prediction.activity,
+            habit,
             active_hours=active_hours,
             is_utc=chosen.zone_source is ZoneSource.UNKNOWN,
         ),
@@ -179,11 +196,14 @@ def _send_time(
     }
 
 
-def _content(ranked: policy.Ranking) -> dict[str, Any]:
+def _content(ranked: Ranking) -> dict[str, Any]:
     first = ranked.first
     return {
         "variant": first.content_id if first else "",
-        "ranking": [{"content_id": item, "p_click": round(p, 6)} for item, p in ranked.rows],
+        "ranking": [
+            {"content_id": item, "p_click": p}
+            for item, p in zip(ranked.ids, ranked.shown, strict=True)
+        ],
         "propensity": first.propensity if first else 1.0,
         "explored": first.is_explored if first else False,
     }
@@ -214,9 +234,8 @@ def _hold(made: Decision) -> dict[str, Any]:
 
 
 def _slots(chosen: SendTime) -> list[dict[str, Any]]:
-    hours = _hours_shown(tuple(slot.at for slot in chosen.slots), chosen.zone)
-    chances = np.round([slot.p for slot in chosen.slots], 6).tolist()
-    pairs = zip(hours, chances, strict=True)
+    hours = _hours_shown(chosen.moments, chosen.zone)
+    pairs = zip(hours, chosen.shown, strict=True)
     return [{"at": at, "at_epoch": epoch, "p": p} for (at, epoch), p in pairs]
 
 

@@ -5,9 +5,10 @@ until they have sent everything, and both sides would wait for each other. It li
 on disk where it is large.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 from http import HTTPStatus
+from itertools import islice
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Final, NamedTuple
 
@@ -22,19 +23,20 @@ from starlette.types import Receive, Scope, Send
 from serving.deadline import NEVER, Deadline
 from serving.fallback import FallbackReason as Why
 from serving.http.access import is_rate_limited
-from serving.http.answers import ask_of
 from serving.http.bodies import JSON, body_of, parsed
+from serving.http.items import ItemReader
 from serving.http.limits import NDJSON, is_ndjson
 from serving.http.parts import Parts
 from serving.http.problems import ProblemError, mistakes
 from serving.http.rooms import RETRY_AFTER_S
 from serving.http.rule_schemas import throttle_of
-from serving.http.schemas import BatchAnswer, BatchRequest, ItemRefused, Problem, ScoreRequest
+from serving.http.schemas import BatchAnswer, BatchRequest, ItemRefused, Problem
 from serving.http.scoring import answers
 from serving.stages import Laps, Stage
 from serving.throttle import Throttle
 
 AT_ONCE: Final = 200  # lines that are scored together; other calls come in between
+TOGETHER: Final = 50  # answers that are made before they are written
 MOST_OF_A_LINE: Final = 262_144  # bytes
 IN_MEMORY: Final = 4_194_304  # bytes of a call; what is beyond lies on disk
 
@@ -78,7 +80,7 @@ def _batch(parts: Parts, body: BatchRequest, deadline: Deadline, why: Why) -> by
     """A `BatchAnswer`, written item by item: in one piece it would keep everybody waiting."""
     throttle = None if body.throttle is None else throttle_of(body.throttle)
     terms = _Terms(deadline, why, throttle)
-    results = _results(parts, body.requests, ScoreRequest.model_validate, terms)
+    results = _results(parts, body.requests, terms)
     return b'{"results":[' + b",".join(results) + b"]}"
 
 
@@ -90,24 +92,17 @@ class _Terms(NamedTuple):
     throttle: Throttle | None = None
 
 
-def _results(
-    parts: Parts,
-    items: Sequence[Any],
-    read: Callable[[Any], ScoreRequest],
-    terms: _Terms,
-    *,
-    first: int = 0,
-) -> list[bytes]:
+def _results(parts: Parts, items: Sequence[Any], terms: _Terms, *, first: int = 0) -> list[bytes]:
     """An answer or a refusal for each item, in order.
 
     Args:
         first: The index of the first one.
     """
     results: list[bytes] = []
-    asks, places = [], []
+    asks, places, reader = [], [], ItemReader()
     for place, item in enumerate(items):
         try:
-            asks.append(ask_of(read(item)))
+            asks.append(reader.ask(item))
             places.append(place)
             results.append(b"")
         except ValidationError as error:
@@ -115,9 +110,12 @@ def _results(
             results.append(refused.model_dump_json().encode())
     laps = Laps()
     answered = answers(parts, asks, terms.deadline, terms.why, laps, terms.throttle)
-    for place, answer in zip(places, answered, strict=True):
-        results[place] = orjson.dumps(answer)
-    laps.end(Stage.WRITE)
+    left = iter(places)
+    while some := list(islice(answered, TOGETHER)):
+        laps.end(Stage.DECIDE)
+        for answer, place in zip(some, left, strict=False):
+            results[place] = orjson.dumps(answer)
+        laps.end(Stage.WRITE)
     parts.timed(laps)
     return results
 
@@ -153,9 +151,7 @@ async def _streamed(parts: Parts, request: Request) -> Response:
 async def _lines(parts: Parts, asked: IO[bytes]) -> AsyncIterator[bytes]:
     first = 0
     while some := await run_in_threadpool(_next, asked):
-        results = await run_in_threadpool(
-            _results, parts, some, ScoreRequest.model_validate_json, _Terms(), first=first
-        )
+        results = await run_in_threadpool(_results, parts, some, _Terms(), first=first)
         yield b"".join(result + b"\n" for result in results)
         first += len(some)
 

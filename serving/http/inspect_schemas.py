@@ -3,9 +3,9 @@
 from pydantic import Field
 
 from features.events.schema import Actor, EventType
-from serving.hours import ZoneSource
 from serving.http.rule_schemas import Strict
 from serving.http.schemas import EffectOut, FallbackOut, ModelsOut
+from serving.zones import ZoneSource
 
 
 class FeatureOut(Strict):

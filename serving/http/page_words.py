@@ -5,9 +5,9 @@ from typing import Final
 from models.specs.churn import Theme
 from serving.fallback import FallbackReason as Why
 from serving.holding import HoldReason
-from serving.hours import ZoneSource
 from serving.policy import ReasonCode
 from serving.rules import Binding
+from serving.zones import ZoneSource
 
 BINDING: Final = {
     Binding.NONE: "the best of the allowed hours",

@@ -68,7 +68,7 @@ class Rehearsal:
         throttle = None if body.throttle is None else throttle_of(body.throttle)
         scored = decider.score(asks, now=now)
         kept = self._chooser.recalled(asks, now=now)
-        shared = self._chooser.shared(asks, scored, kept, now=now, throttle=throttle)
+        shared = self._chooser.together(asks, scored, kept, now=now, throttle=throttle)
         for ask, one, together in zip(asks, scored, shared, strict=True):
             made = together or self._chooser.choose(ask, one, None, now=now)
             answer = answer_of(ask, one, made, now=now)

@@ -16,10 +16,10 @@ from features.events.schema import (
 from models.specs.churn import Theme
 from serving.fallback import FallbackReason
 from serving.holding import HoldReason
-from serving.hours import ZoneSource
 from serving.http.rule_schemas import RulesIn, Strict, ThrottleIn, ValuesIn, micros
 from serving.policy import Band, ReasonCode
 from serving.rules import Binding
+from serving.zones import ZoneSource
 
 MAX_CANDIDATES: Final = 200
 MAX_BATCH: Final = 1_000

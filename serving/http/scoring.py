@@ -1,18 +1,19 @@
 """Asks to complete answers: score, recall what was decided, decide, and note it."""
 
 import logging
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 from serving.asks import Ask
 from serving.deadline import Deadline
 from serving.decider import Scored
 from serving.decision import Decision
+from serving.explanation import Habit, habits
 from serving.fallback import FallbackReason as Why
 from serving.http.answers import Answer, answer_of, record_of
 from serving.http.parts import Parts
 from serving.kept import Kept
-from serving.stages import Laps, Stage
+from serving.stages import Laps
 from serving.throttle import Throttle
 
 LOG: Final = logging.getLogger("opportune.http")
@@ -25,36 +26,45 @@ def answers(
     why: Why,
     laps: Laps,
     throttle: Throttle | None = None,
-) -> list[Answer]:
-    """Complete answers in order: by the priors where there is a reason, or for what is late."""
+) -> Iterator[Answer]:
+    """Complete answers in order: by the priors where there is a reason, or for what is late.
+
+    All is decided before the first; each answer is made when it is asked for, because what has to
+    lie in memory until hundreds of them are there takes twice as long to make.
+    """
     now = parts.clock()
     if why is Why.NONE:
         scored = parts.decider.score(asks, now=now, deadline=deadline, laps=laps)
+        parts.shadow.offer(asks, now=now)
     else:
         scored = parts.decider.prior(asks, why=why)
     kept = parts.chooser.recalled(asks, now=now)
-    made = parts.chooser.shared(asks, scored, kept, now=now, throttle=throttle)
-    told = zip(asks, scored, kept, made, strict=True)
-    answered = [_answer(parts, ask, one, now, before, shared) for ask, one, before, shared in told]
-    if why is Why.NONE:
-        parts.shadow.offer(asks, now=now)
-    laps.end(Stage.DECIDE)
-    return answered
+    made = parts.chooser.together(asks, scored, kept, now=now, throttle=throttle)
+    known = habits([one.prediction.activity for one in scored]) if scored else []
+    found = map(_Found, kept, made, known)
+    for ask, one, there in zip(asks, scored, found, strict=True):
+        yield _answer(parts, now, ask, one, there)
 
 
-def _answer(
-    parts: Parts, ask: Ask, scored: Scored, now: int, kept: Kept | None, made: Decision | None
-) -> Answer:
+class _Found(NamedTuple):
+    """What is there for one ask before its answer is made."""
+
+    kept: Kept | None
+    made: Decision | None
+    habit: Habit
+
+
+def _answer(parts: Parts, now: int, ask: Ask, scored: Scored, found: _Found) -> Answer:
     """A fault of ours on the way still ends in a complete answer, and only for this one."""
     try:
-        made = made or parts.chooser.choose(ask, scored, kept, now=now)
-        answer = answer_of(ask, scored, made, now=now)
+        made = found.made or parts.chooser.choose(ask, scored, found.kept, now=now)
+        answer = answer_of(ask, scored, made, now=now, habit=found.habit)
     except Exception:  # a fault of ours must not cost anybody a mail
         LOG.exception("deciding for a recipient failed; answering with priors")
         (scored,) = parts.decider.prior([ask])
         made = parts.chooser.choose(ask, scored, None, now=now)
         answer = answer_of(ask, scored, made, now=now)
-    if kept is None:
+    if found.kept is None:
         parts.chooser.keep(ask, made, now=now)
     parts.metrics.count_prediction(scored.prediction)
     parts.metrics.count_decision(made)

@@ -24,7 +24,7 @@ from serving.fallback import FallbackReason as Why
 from serving.http.answers import Answer
 from serving.http.parts import Parts
 from serving.http.scoring import answers
-from serving.stages import Laps
+from serving.stages import Laps, Stage
 
 PASSES: Final = 3  # of the loop: bytes are read in one, their task begins, its body is understood
 AT_ONCE: Final = 16  # the loop is not left for longer than these take
@@ -122,7 +122,8 @@ class Together:
         laps = Laps()
         asks = [call.ask for call in calls]
         try:
-            told = answers(self._parts, asks, calls[0].deadline, why, laps)
+            told = list(answers(self._parts, asks, calls[0].deadline, why, laps))
+            laps.end(Stage.DECIDE)
         except Exception as fault:  # noqa: BLE001  each call's own envelope tells it
             for call in calls:
                 _end(call, fault)

@@ -42,11 +42,11 @@ N: Final = int(os.environ.get("OPPORTUNE_BENCH_RECIPIENTS", "100000"))
 CANDIDATES: Final = (0, 1, 5, 20)
 STAGES: Final = {
     "the three graphs": (Session, "run"),
-    "reading and unpacking states": (decider.Decider, "_known"),
+    "reading and unpacking states": (decider.Decider, "known"),
     "scoring, graphs included": (decider, "predict"),
-    "deciding": (plan_chunk, "decide"),
-    "rows of the plan": (plan_chunk, "row_of"),
-    "table, Parquet, fsync": (Planner, "_put"),
+    "deciding": (plan_chunk, "decide_each"),
+    "the plan as a table": (plan_chunk, "plan_of"),
+    "Parquet, fsync": (Planner, "_put"),
 }
 
 

@@ -52,7 +52,8 @@ from serving.asks import Ask, Champions, Loaded, Prediction
 from serving.fallback import FallbackReason
 from serving.hours import send_time
 from serving.items import items_of
-from serving.scorer import Known, predict
+from serving.known import Known
+from serving.scorer import predict
 from tests.benchmarks.observer import p_silent
 from training import labels
 from training.dataset import PointInTime

@@ -30,7 +30,6 @@ from pipelines import plan_parts
 from pipelines.audience import read_audience
 from pipelines.cli import app
 from pipelines.errors import PlanBusyError, PlanUnfinishedError
-from pipelines.plan import SCHEMA
 from pipelines.plan_chunk import Planner
 from pipelines.plan_run import Order, job_of, make_plan
 from pipelines.send_file import ANYBODY, read_send
@@ -225,18 +224,18 @@ def test_a_decision_that_another_process_keeps_meanwhile_wins(world, order):
     order = replace(order, send=order.send.model_copy(update={"send_id": "race"}))
     planner = planner_of(order, settings)
     (chunk, *_) = order.audience.chunks(20)
-    rows = planner.rows(chunk)
-    ids = [row[SCHEMA.get_field_index("decision_id")] for row in rows]
+    rows = planner.plan(chunk).to_pylist()
+    ids = [row["decision_id"] for row in rows]
     days = settings.sticky_days
     with open_store(settings.kept_address, lives_s=lives_of(days)) as store:
         kept = recalled(store, ids, now=world.now, days=days)
         assert set(kept) == set(ids)
-        first = replace(kept[ids[0]], at=world.now - 1, variant=rows[0][24][-1])
+        first = replace(kept[ids[0]], at=world.now - 1, variant=rows[0]["ranking"][-1])
         store.put(ENTITY, [first.row(ids[0])])
     won = planner._won(kept)
     assert won == {ids[0]: first}
-    again = planner.rows(chunk)
-    assert again[0][SCHEMA.get_field_index("variant")] == first.variant
+    again = planner.plan(chunk).to_pylist()
+    assert again[0]["variant"] == first.variant
     assert again[1:] == rows[1:]
 
 

@@ -8,18 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.candidates import Candidate
+from features.events.schema import HOUR_US
 from models.specs.churn import COMPLAINT, UNSUBSCRIBE
 from serving.asks import Ask
-from serving.decision import decide
+from serving.decision import decide, decide_each, to_keep
 from serving.fallback import FallbackReason
 from serving.holding import HoldReason, Values
 from serving.policy import Policy
-from serving.rules import Binding, Rules
+from serving.rules import FREE, Binding, Cap, Rules
 from tests.serving.test_policy import NOW, WEEKS, said
 
 RISKS = {UNSUBSCRIBE: 0.004, COMPLAINT: 0.0003}
 COSTLY = Values(1.0, 100.0, 1_000.0)
 AMOUNTS = st.floats(0, 1_000)
+ITEMS = ((), (Candidate("a"), Candidate("b")), tuple(map(Candidate, "vwxyz")))
 
 
 def told(week=None, **more):
@@ -93,6 +95,50 @@ def test_an_hour_that_passes_does_not_deal_the_others_anew():
         decide(ask, told(week), policy, now=at).hours.best.at for at in range(NOW, first, 9**11)
     ]
     assert set(later) <= {first}
+
+
+CROWD = st.lists(
+    st.builds(
+        lambda seed, key, zone, rules, items, hours, active: (
+            Ask(
+                key, send_id="s", timezone=zone, rules=rules, values=COSTLY,
+                candidates=ITEMS[items], default_at=NOW + hours * HOUR_US if hours else 0,
+                window_to=NOW + 40 * HOUR_US if seed % 2 else 0, explore=bool(seed % 5),
+            ),
+            told(
+                np.random.default_rng(seed).random(168), active=active,
+                items=np.random.default_rng(seed + 1).random(len(ITEMS[items])),
+                delivered=np.zeros(len(ITEMS[items]), np.float32),
+            ),
+        ),
+        st.integers(0, 99), st.sampled_from(list("abcdefgh")),
+        st.sampled_from(["", "Asia/Kolkata", "Europe/Berlin"]),
+        st.sampled_from([
+            FREE, Rules(quiet=(600, 1_200)), Rules(cap=Cap(1, 1.0, (NOW,))), Rules(expires_at=NOW),
+        ]),
+        st.integers(0, 2), st.sampled_from([0, 0, 5, 30]), st.sampled_from([0.0, 2.0, 50.0]),
+    ),
+    max_size=12,
+)  # fmt: skip
+
+
+@given(CROWD, st.sampled_from([0.0, 0.5]), st.data())
+def test_each_of_many_gets_what_they_would_alone(crowd, share, data):
+    """Whoever asks alike shares a window and an array; nobody's answer depends on the others'."""
+    policy = Policy(epsilon=share, epsilon_hour=share, holdout=share / 2, salt="s")
+    asks, predictions = [ask for ask, _ in crowd], [prediction for _, prediction in crowd]
+    if crowd:  # some are asked about the very same candidates at the same counts
+        shared = replace(predictions[0], concentration=0.7)
+        asks, predictions = [*asks, asks[0], asks[0]], [*predictions, shared, predictions[0]]
+    alone = [decide(ask, one, policy, now=NOW) for ask, one in zip(asks, predictions, strict=True)]
+    nothing = [None] * len(asks)
+    assert decide_each(asks, predictions, policy, now=NOW, kept=nothing) == alone
+    kept = [data.draw(st.sampled_from([None, to_keep(one, now=NOW)])) for one in alone]
+    later = NOW + 3 * HOUR_US
+    assert decide_each(asks, predictions, policy, now=later, kept=kept) == [
+        decide(*of_one, policy, now=later, kept=before)
+        for *of_one, before in zip(asks, predictions, kept, strict=True)
+    ]
 
 
 # --- held out ---------------------------------------------------------------------------------

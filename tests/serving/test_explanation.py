@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from serving.explanation import DAYS, LITTLE, NOTHING, PARTS, explained
+from serving.explanation import DAYS, LITTLE, NOTHING, PARTS, explained, habits
 
 
 def week(days, hours) -> np.ndarray:
@@ -13,7 +13,8 @@ def week(days, hours) -> np.ndarray:
 
 
 def said(activity, active=14.0, *, is_utc=False) -> str:
-    return explained(activity, active_hours=active, is_utc=is_utc)
+    (habit,) = habits([activity])
+    return explained(habit, active_hours=active, is_utc=is_utc)
 
 
 @pytest.mark.parametrize("day", range(7))

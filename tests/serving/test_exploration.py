@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.asks import Ask
-from serving.exploration import ENOUGH, exploration_shares, first_place
+from serving.exploration import ENOUGH, FirstPlace, exploration_shares, first_place
 from serving.policy import Policy
 
 ITEMS = {"best": 5_000.0, "old": 900.0, "older": 300.0, "new": 12.0, "newest": 0.0}
@@ -20,11 +20,15 @@ CROWDS = st.dictionaries(
 )  # fmt: skip
 
 
+def first_of(one: str, best: str, delivered, *, epsilon: float) -> FirstPlace:
+    return first_place(one, best, exploration_shares(delivered), epsilon=epsilon)
+
+
 @pytest.fixture(scope="module", params=[0.05, 0.5, 1.0])
 def shown(request):
     """Forty thousand decisions with the same candidates."""
     epsilon = request.param
-    return epsilon, [first_place(one, "best", ITEMS, epsilon=epsilon) for one in DECISIONS]
+    return epsilon, [first_of(one, "best", ITEMS, epsilon=epsilon) for one in DECISIONS]
 
 
 def test_over_many_decisions_each_item_is_first_as_often_as_its_logged_chance_says(shown):
@@ -74,18 +78,18 @@ def test_chances_sum_to_one_and_nobody_is_left_without(delivered, epsilon, numbe
     for item in cold:
         assert shares[item] == pytest.approx(0.5 / n + 0.5 / len(cold))
     best = min(delivered)
-    first = first_place(f"{number:032x}", best, delivered, epsilon=epsilon)
+    first = first_of(f"{number:032x}", best, delivered, epsilon=epsilon)
     assert first.content_id in delivered
     chance = epsilon * shares[first.content_id] + (1 - epsilon) * (first.content_id == best)
     assert first.propensity == pytest.approx(chance)
     assert 0 < first.propensity <= 1.0 + 1e-12
     turned = dict(reversed(delivered.items()))
-    assert first_place(f"{number:032x}", best, turned, epsilon=epsilon) == first
+    assert first_of(f"{number:032x}", best, turned, epsilon=epsilon) == first
 
 
 @given(CROWDS, st.integers(0, 2**64))
 def test_without_epsilon_the_best_is_first_for_sure(delivered, number):
-    first = first_place(f"{number:032x}", min(delivered), delivered, epsilon=0.0)
+    first = first_of(f"{number:032x}", min(delivered), delivered, epsilon=0.0)
     assert (first.content_id, first.propensity, first.is_explored) == (min(delivered), 1.0, False)
 
 
@@ -93,15 +97,15 @@ def test_without_epsilon_the_best_is_first_for_sure(delivered, number):
 def test_a_candidate_that_was_not_drawn_may_go_and_the_drawn_one_stays(number):
     one = f"{number:032x}"
     warm = dict.fromkeys("abcdef", ENOUGH)
-    first = first_place(one, "a", warm, epsilon=1.0).content_id
+    first = first_of(one, "a", warm, epsilon=1.0).content_id
     for gone in set(warm) - {first}:
         left = {item: times for item, times in warm.items() if item != gone}
-        assert first_place(one, min(left), left, epsilon=1.0).content_id == first
+        assert first_of(one, min(left), left, epsilon=1.0).content_id == first
 
 
 def test_an_item_named_like_a_purpose_is_drawn_like_any_other():
     names = dict.fromkeys(("whether", "which", ""), ENOUGH)
     times = Counter(
-        first_place(one, "which", names, epsilon=1.0).content_id for one in DECISIONS[:6_000]
+        first_of(one, "which", names, epsilon=1.0).content_id for one in DECISIONS[:6_000]
     )
     assert min(times.values()) > 1_800

@@ -23,8 +23,9 @@ from pipelines.promote import promote
 from serving.asks import Ask, Champions, Loaded
 from serving.fallback import FallbackReason
 from serving.items import CONTENT_LAYOUT, items_of
+from serving.known import Known
 from serving.loader import Loader
-from serving.scorer import RECIPIENT_LAYOUT, Known, predict
+from serving.scorer import RECIPIENT_LAYOUT, predict
 
 FLIPS = 20
 CLIENTS = 8

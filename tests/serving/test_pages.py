@@ -27,7 +27,6 @@ from serving.decided import decided
 from serving.explanation import DAYS
 from serving.fallback import FallbackReason
 from serving.holding import HoldReason
-from serving.hours import ZoneSource
 from serving.http import page_words
 from serving.http.app import create_app
 from serving.http.looks import LAST
@@ -37,6 +36,7 @@ from serving.keys import KeyFile, Scope
 from serving.policy import ReasonCode
 from serving.rules import Binding
 from serving.settings import ServingSettings
+from serving.zones import ZoneSource
 from tests.serving.conftest import PATIENT_MS, PERSONAL, World, starting
 
 NASTY = "<script>alert(1)</script>\"'&/../<img src=x onerror=alert(2)>"

@@ -16,9 +16,11 @@ from serving import policy
 from serving.asks import Ask, Prediction
 from serving.exploration import FirstPlace
 from serving.fallback import FallbackReason
-from serving.hours import ZoneSource, send_time
+from serving.hours import send_time
 from serving.policy import Band, Policy, ReasonCode
+from serving.ranking import Ranking, rankings
 from serving.rules import Binding
+from serving.zones import ZoneSource
 
 PLAIN = Policy()
 MINUTE_US = 60 * SECOND_US
@@ -76,9 +78,9 @@ def said(
     )
 
 
-def ranked_by(ask: Ask, told: Prediction, *, epsilon: float = 0.0) -> policy.Ranking:
+def ranked_by(ask: Ask, told: Prediction, *, epsilon: float = 0.0) -> Ranking:
     made = Policy(epsilon)
-    return policy.ranking(ask, told, made, made.id_of(ask))
+    return rankings([ask], [told], [(made, made.id_of(ask))])[0]
 
 
 def hour_of_week(at: int, zone: str) -> int:

@@ -26,7 +26,8 @@ from serving.churn_reasons import SMALLEST
 from serving.fallback import FallbackReason as Why
 from serving.fallback import worst
 from serving.items import CONTENT_LAYOUT, NO_ITEMS, items_of
-from serving.scorer import RECIPIENT_LAYOUT, Known, predict
+from serving.known import Known
+from serving.scorer import RECIPIENT_LAYOUT, predict
 
 NOW = 1_770_000_000_000_000
 ITEMS = tuple(Candidate(f"c{n}", (f"t{n % 3}", f"t{n % 2}")) for n in range(5))
