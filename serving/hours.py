@@ -156,11 +156,11 @@ def _chosen(
 ) -> list[SendTime]:
     """An allowed hour for each; `own` is False for who is held out."""
     weeks = _weeks(some)
-    every = weeks[:, :, window.of_week]
+    every = weeks.take(window.of_week, axis=2)
     moments, allowed = window.moments, every
     if not window.is_free:
         moments = tuple(window.moments[place] for place in window.allowed)
-        allowed = every[:, :, window.allowed]
+        allowed = every.take(window.allowed, axis=2)
     # Of equal hours the first.
     tops = [window.allowed[place] for place in allowed[:, 0].argmax(axis=1).tolist()]
     peaks = weeks[:, 0].max(axis=1).tolist() if window.is_given else [0.0] * len(some)
@@ -220,7 +220,7 @@ def _later(
     hours = range(first, first + LOOKS_AHEAD_H * HOUR_US, HOUR_US)
     at = next((h for h in hours if rules.forbids(h, clock.zone) is Binding.NONE), None)
     rule, weeks = most_binding(window.forbidden), _weeks(some)
-    every = weeks[:, :, window.of_week]
+    every = weeks.take(window.of_week, axis=2)
     shown = rounded(every[:, 0]).tolist()
     beyond = None
     if at is not None:
@@ -253,7 +253,7 @@ def _is_told(prediction: Prediction) -> bool:
 
 def rounded(chances: NDArray[Any]) -> NDArray[np.float64]:
     """As they are shown: to six digits."""
-    return np.asarray(np.round(chances.astype(np.float64), 6))
+    return chances.astype(np.float64).round(6)
 
 
 def _slot(moments: Sequence[int], told: Sequence[Sequence[float]], place: int) -> Slot:

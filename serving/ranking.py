@@ -81,7 +81,7 @@ def rankings(
         shares = exploration_shares(dict(zip(ids, delivered, strict=True)))
         chances = np.concatenate([predictions[row].p_items for row in some]).reshape(len(some), -1)
         orders = np.argsort(-chances, axis=1, kind="stable")
-        best_first = np.take_along_axis(chances, orders, axis=1)
+        best_first = chances[np.arange(len(some))[:, None], orders]
         told = zip(
             some, orders.tolist(), best_first.tolist(), rounded(best_first).tolist(), strict=True
         )
