@@ -206,11 +206,22 @@ def of_ours(ours: Service, filled: Filled) -> Table:
     table.add_row(f"CPU of a score, first and last 1,000 of {FLAT:,}", shown, "within 20 %")
     shown = f"{first_ms:.2f} / {last_ms:.2f} ms ({last_ms / first_ms:.2f})"
     table.add_row("p99 of the same", shown, "within 20 %")
-    swapped = swap_under_load(ours.url, filled.scores[:50], filled.models, ours.rss_mb, times=SWAPS)
+    with ExitStack() as stack:
+        still = replace(ours, name="ours, of one moment", command=_still, rounds={})
+        still.start(filled.folder, stack)
+        asked = filled.scores[:50]
+        swapped = swap_under_load(still.url, asked, filled.models, still.rss_mb, times=SWAPS)
     wrong, n = len(swapped.load.wrong), swapped.load.n
     shown = f"{wrong} of {n:,}, {swapped.first_mb:.1f} -> {swapped.last_mb:.1f} MB"
     table.add_row(f"{SWAPS} swaps: calls gone wrong, memory", shown, "0, within 5 %")
     return table
+
+
+def _still(_port: int) -> list[str]:
+    """Ours at one moment: as time goes on a chance may move by more than two versions differ."""
+    as_of = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+    main = "from pipelines.cli import main; main()"
+    return [sys.executable, "-c", main, "serve", "--as-of", as_of]
 
 
 def side_by_side(found: dict[str, Service]) -> Table:
