@@ -11,7 +11,6 @@ Mails that ask alike share a window, and their chances are compared in one array
 
 from collections.abc import Sequence
 from datetime import tzinfo
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -46,10 +45,6 @@ class Slot(NamedTuple):
     high: float
 
 
-# To call `Slot` is a call of Python, 24 times a recipient; this is the same without.
-_SLOT: Final = partial(tuple.__new__, Slot)
-
-
 class SendTime(NamedTuple):
     """The chosen hour beside the sender's own.
 
@@ -80,7 +75,7 @@ class SendTime(NamedTuple):
     @property
     def slots(self) -> tuple[Slot, ...]:
         """The hours of `moments`."""
-        return tuple(map(_SLOT, zip(self.moments, *self.told, strict=True)))
+        return tuple(map(Slot, self.moments, *self.told))
 
     def slot_at(self, at: int) -> Slot | None:
         """One of them, if it is among them."""
