@@ -29,8 +29,8 @@ def answers(
 ) -> Iterator[Answer]:
     """Complete answers in order: by the priors where there is a reason, or for what is late.
 
-    All is decided before the first; each answer is made when it is asked for, because what has to
-    lie in memory until hundreds of them are there takes twice as long to make.
+    All is decided before the first; each answer is made when it is asked for, so that the first
+    need not lie in memory, out of the cache, until hundreds of them are there.
     """
     now = parts.clock()
     if why is Why.NONE:
