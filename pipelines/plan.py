@@ -9,7 +9,6 @@ from models.specs.churn import COMPLAINT, UNSUBSCRIBE
 from serving.asks import Ask
 from serving.decider import Scored
 from serving.decision import Decision
-from serving.exploration import FirstPlace
 from serving.fallback import worst
 from serving.holding import HoldReason
 from serving.policy import band
@@ -55,7 +54,6 @@ SCHEMA: Final = pa.schema(
         ("as_of", _MOMENT),
     ]
 )
-_NO_PLACE: Final = FirstPlace("", 1.0, is_explored=False)
 Decided = tuple[Ask, Scored, Decision]
 
 
@@ -71,7 +69,7 @@ def plan_of(decided: Sequence[Decided], *, now: int) -> pa.Table:
     hours, holds = [one.hours for one in made], [one.hold for one in made]
     ranked = [one.ranked for one in made]
     best, default = [one.best for one in hours], [one.default for one in hours]
-    first = [one.first or _NO_PLACE for one in ranked]
+    first = [one.shown_first for one in ranked]
     columns: dict[str, list[Any]] = {
         "recipient_key": [ask.recipient_key for ask in asks],
         "send_id": [ask.send_id for ask in asks],

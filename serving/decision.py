@@ -73,16 +73,15 @@ def decide_each(
     """The same for many, each by itself, in their order."""
     policies = [policy.of(ask) for ask in asks]
     names = [own.id_of(ask) for own, ask in zip(policies, asks, strict=True)]
-    held_out = [own.holds_out(ask.recipient_key) for own, ask in zip(policies, asks, strict=True)]
-    hours = send_times(asks, predictions, now=now, is_personal=[not one for one in held_out])
     drawn = [
-        None if is_out else draw
-        for is_out, draw in zip(held_out, zip(policies, names, strict=True), strict=True)
+        None if own.holds_out(ask.recipient_key) else (own, named)
+        for own, named, ask in zip(policies, names, asks, strict=True)
     ]
+    hours = send_times(asks, predictions, now=now, is_personal=[one is not None for one in drawn])
     ranked = rankings(asks, predictions, drawn)
     made = []
     for row, (ask, prediction, before) in enumerate(zip(asks, predictions, kept, strict=True)):
-        own, named, is_held_out, when = policies[row], names[row], held_out[row], hours[row]
+        own, named, is_held_out, when = policies[row], names[row], drawn[row] is None, hours[row]
         if not is_held_out:
             when = explored(when, named, epsilon=own.epsilon_hour)
         reasons = prediction.reasons
@@ -102,12 +101,12 @@ def decide_each(
 
 def to_keep(made: Decision, *, now: int) -> Kept:
     """What of a decision must not change; `now` in microseconds."""
-    first = made.ranked.first
+    first = made.ranked.shown_first
     return Kept(
         at=now,
-        variant=first.content_id if first else "",
-        propensity=first.propensity if first else 1.0,
-        is_explored=first.is_explored if first else False,
+        variant=first.content_id,
+        propensity=first.propensity,
+        is_explored=first.is_explored,
         best_at=made.hours.best.at,
         propensity_hour=made.hours.propensity,
         is_hour_explored=made.hours.is_explored,

@@ -35,6 +35,9 @@ class FirstPlace:
     is_explored: bool
 
 
+NO_PLACE: Final = FirstPlace("", 1.0, is_explored=False)  # where there are no candidates
+
+
 def first_place(
     decision_id: str, best: str, shares: Mapping[str, float], *, epsilon: float
 ) -> FirstPlace:

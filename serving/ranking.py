@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from serving.asks import Ask, Prediction
-from serving.exploration import FirstPlace, exploration_shares, first_place
+from serving.exploration import NO_PLACE, FirstPlace, exploration_shares, first_place
 from serving.hours import rounded
 from serving.policy import Policy
 
@@ -37,6 +37,11 @@ class Ranking:
     def rows(self) -> list[tuple[str, float]]:
         """Each candidate beside its chance."""
         return list(zip(self.ids, self.chances, strict=True))
+
+    @property
+    def shown_first(self) -> FirstPlace:
+        """`first`, or that of no candidates."""
+        return self.first or NO_PLACE
 
     def led_by(self, first: FirstPlace) -> "Ranking":
         """The same with one moved to the front."""

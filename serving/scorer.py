@@ -73,12 +73,12 @@ def predict(
     silent, risks, horizon, silence_why = _silence(rows, evidence, champions)
     explained = _explained(asks, rows, evidence, by_name.get("churn"))
     items, delivered, items_why = item_scores(asks, known, rows, at, champions)
-    said, is_known = hours.parts, [_has_zone(state) for state in known.people]
+    said = hours.parts
     concentration, p_churn = said["concentration"][:, 0].tolist(), silent.tolist()
     leaving = zip(*(chances.tolist() for chances in risks.values()), strict=True)
     answers = []
     for row, (ask, state, chances) in enumerate(zip(asks, known.people, leaving, strict=True)):
-        has_zone = state is not None and is_known[row]
+        has_zone = _has_zone(state)
         answers.append(
             Prediction(
                 p_engage=said["p_engage"][row],

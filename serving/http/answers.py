@@ -197,15 +197,15 @@ def _send_time(
 
 
 def _content(ranked: Ranking) -> dict[str, Any]:
-    first = ranked.first
+    first = ranked.shown_first
     return {
-        "variant": first.content_id if first else "",
+        "variant": first.content_id,
         "ranking": [
             {"content_id": item, "p_click": p}
             for item, p in zip(ranked.ids, ranked.shown, strict=True)
         ],
-        "propensity": first.propensity if first else 1.0,
-        "explored": first.is_explored if first else False,
+        "propensity": first.propensity,
+        "explored": first.is_explored,
     }
 
 

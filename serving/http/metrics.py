@@ -150,10 +150,9 @@ class Metrics:
         if counted is None:
             counted = self._decided[told] = self._decisions.labels(*told)
         counted.inc()
-        first = made.ranked.first
         if made.hours.is_explored:
             self._by_draw["hour"].inc()
-        if first is not None and first.is_explored:
+        if made.ranked.shown_first.is_explored:
             self._by_draw["item"].inc()
         if made.hold.is_explored:
             self._by_draw["hold"].inc()

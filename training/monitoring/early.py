@@ -8,14 +8,13 @@ choice.
 
 from typing import Final
 
-import numpy as np
 import polars as pl
 
 from features.coding import as_labelled
 from features.events.schema import DAY_US, HOUR_US, EventType
 from training.evidence import sure
 from training.monitoring.findings import ALPHA, Judgement, Signal, unjudged
-from training.monitoring.steps import FEWEST, step_of
+from training.monitoring.steps import FEWEST, share_error, step_of
 from training.monitoring.windows import Windows
 
 NAME: Final = "early answers"
@@ -57,15 +56,10 @@ def early_signals(found: pl.DataFrame, windows: Windows) -> list[Signal]:
 
 
 def _signal(name: str, found: pl.DataFrame, windows: Windows) -> Signal:
-    mails = windows.series(found, f"n {name}")
-    values = [
-        share if n >= MIN_MAILS else float("nan")
-        for share, n in zip(windows.series(found, name), mails, strict=True)
-    ]
-    before = [value for value in values[:-1] if np.isfinite(value)]
-    usual = float(np.mean(before)) if before else 0.0
-    error = float(np.sqrt(usual * (1 - usual) / mails[-1])) if mails[-1] >= MIN_MAILS else 0.0
-    step = step_of(values, error=error, least=LEAST * usual, alpha=ALPHA / len(SPANS))
+    mails = windows.series(found, f"n {name}")[-1]
+    values = windows.series(found.filter(pl.col(f"n {name}") >= MIN_MAILS), name)
+    error = share_error(values, mails)
+    step = step_of(values, error=error, least_part=LEAST, alpha=ALPHA / len(SPANS))
     if step is None:
         why = f"it needs {MIN_MAILS} mails in the newest window and in {FEWEST} before"
         return unjudged(NAME, name, why)
@@ -73,7 +67,7 @@ def _signal(name: str, found: pl.DataFrame, windows: Windows) -> Signal:
     return Signal(
         NAME, name, step.value, f"outside {max(step.low, 0):.1%} to {step.high:.1%}: notice",
         Judgement.NOTICE if is_step else Judgement.FINE,
-        f"{step.value:.1%} of {mails[-1]:,.0f} mails, usually {step.usual:.1%}",
+        f"{step.value:.1%} of {mails:,.0f} mails, usually {step.usual:.1%}",
         "no measure of a model: look at what was sent, when, and at the label health"
         if is_step else "",
     )  # fmt: skip

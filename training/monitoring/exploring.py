@@ -96,9 +96,7 @@ def coverage_signal(decided: pl.DataFrame, windows: Windows) -> Signal:
         .with_columns((pl.col("first") / pl.col("asked")).alias("share"))
     )
     values = windows.series(found.filter(pl.col("n") >= MIN_ROWS), "share")
-    before = [value for value in values[:-1] if np.isfinite(value)]
-    least = LEAST_FALL * float(np.mean(before)) if before else 0.0
-    step = step_of(values, least=least, alpha=2 * ALPHA)
+    step = step_of(values, least_part=LEAST_FALL, alpha=2 * ALPHA)
     if step is None:
         why = f"it needs {MIN_ROWS} decisions with candidates in five windows"
         return unjudged(COVERAGE, "share of candidates", why)

@@ -7,14 +7,13 @@ nothing should be learnt from it until actors are labelled right.
 
 from typing import Final
 
-import numpy as np
 import polars as pl
 
 from features.coding import as_labelled
 from features.events.schema import SECOND_US, EventType
 from training.evidence import IS_HUMAN
 from training.monitoring.findings import ALPHA, Signal, judged, unjudged
-from training.monitoring.steps import FEWEST, step_of
+from training.monitoring.steps import FEWEST, share_error, step_of
 from training.monitoring.windows import Windows
 
 NAME: Final = "label health"
@@ -68,16 +67,14 @@ def label_signals(found: pl.DataFrame, windows: Windows) -> list[Signal]:
     names = [*SHARES, QUARANTINED]
     signals = []
     for name in names:
-        values = windows.series(found, name)
-        rows = windows.series(found, f"n {name}")
-        values = [v if n >= MIN_ROWS else float("nan") for v, n in zip(values, rows, strict=True)]
-        signals.append(_signal(name, values, rows[-1], alpha=ALPHA / len(names)))
+        values = windows.series(found.filter(pl.col(f"n {name}") >= MIN_ROWS), name)
+        rows = windows.series(found, f"n {name}")[-1]
+        signals.append(_signal(name, values, rows, alpha=ALPHA / len(names)))
     return signals
 
 
 def _signal(name: str, values: list[float], n: float, *, alpha: float) -> Signal:
-    usual = float(np.nanmean(values[:-1])) if np.isfinite(values[:-1]).any() else 0.5
-    error = float(np.sqrt(max(usual * (1 - usual), 1e-4) / max(n, 1.0)))
+    error = share_error(values, n, least_variance=1e-4)
     step = step_of(values, error=error, least=LEAST, alpha=alpha)
     if step is None:
         why = f"it needs {MIN_ROWS} rows in the newest window and in {FEWEST} before"

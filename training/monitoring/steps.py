@@ -46,14 +46,20 @@ class Step:
 
 
 def step_of(
-    values: Sequence[float], *, error: float = 0.0, least: float = 0.0, alpha: float
+    values: Sequence[float],
+    *,
+    error: float = 0.0,
+    least: float = 0.0,
+    least_part: float = 0.0,
+    alpha: float,
 ) -> Step | None:
     """The last of some numbers beside the ones before; None where there are too few.
 
     Args:
         values: Oldest first; NaN where a window had nothing to tell.
         error: Standard error of the last one.
-        least: A smaller step does not matter.
+        least, least_part: A smaller step does not matter: in the values' unit; as a part of what is
+            usual.
         alpha: How often chance alone may go beyond the bounds, both together.
     """
     before = np.array([value for value in values[:-1] if np.isfinite(value)])
@@ -61,6 +67,17 @@ def step_of(
         return None
     among = float(student.ppf(1 - alpha / 2, len(before) - 1)) * float(before.std(ddof=1))
     own = float(norm.ppf(1 - alpha / 2)) * error
-    half = max(max(among, own) * sqrt(1 + 1 / len(before)), least)
     usual = float(before.mean())
+    half = max(max(among, own) * sqrt(1 + 1 / len(before)), least, least_part * usual)
     return Step(float(values[-1]), usual, usual - half, usual + half)
+
+
+def share_error(shares: Sequence[float], n: float, *, least_variance: float = 0.0) -> float:
+    """Standard error of the last of some shares, of `n` rows, were it what is usual.
+
+    Args:
+        least_variance: Of a row, so that shares near zero or one have an error too.
+    """
+    before = [share for share in shares[:-1] if np.isfinite(share)]
+    usual = float(np.mean(before)) if before else 0.5
+    return sqrt(max(usual * (1 - usual), least_variance) / max(n, 1.0))
