@@ -24,7 +24,7 @@ Sizes = NDArray[np.int64]
 
 PARAMETERS: Final[dict[str, Any]] = {
     "objective": "binary",
-    "learning_rate": 0.03,
+    "learning_rate": 0.06,  # 0.03 makes twice the trees and no better ones: decision 0042
     "num_leaves": 15,
     "extra_trees": True,  # random thresholds: -0.004 to -0.006 log loss on all three real splits
     "min_data_in_leaf": 200,

@@ -9,7 +9,7 @@ import pytest
 
 from models.bundle import PARITY_LIMIT, load_bundle
 from models.errors import ParityError
-from models.runtime import Session
+from models.runtime import ROWS, Session
 from models.spec import ModelSpec, Output
 from models.specs.send_time import LEVEL
 from models.specs.send_time import SPEC as SEND_TIME
@@ -97,6 +97,15 @@ def test_trees_are_repeated_whether_a_row_comes_alone_or_in_company(trees):
     together = session.run(rows[:64])["p"]
     alone = np.concatenate([session.run(rows[i : i + 1])["p"] for i in range(64)])
     np.testing.assert_allclose(alone, together, atol=1e-6)
+
+
+def test_more_rows_than_are_run_at_once_keep_their_order(trees):
+    model, rows = trees
+    session = Session(trees_graph(model, SPEC), SPEC)
+    for n in (0, 1, ROWS, ROWS + 1, 3 * ROWS + 7):
+        answer = session.run(rows[:n])["p"]
+        assert answer.shape == (n, 1)
+        np.testing.assert_allclose(answer[:, 0], model.predict(rows[:n]), atol=1e-5)
 
 
 def test_every_split_gets_a_row_on_it_one_below_and_one_above(trees):
