@@ -34,6 +34,12 @@ class Unpacked:
     stack: Stack
     interests: Lying
 
+    def without(self, rows: Sequence[int]) -> "Unpacked":
+        """The same, but that nothing is known in some rows."""
+        some = set(rows)
+        states = [None if row in some else state for row, state in enumerate(self.states)]
+        return Unpacked(states, self.stack.without(rows), self.interests.without(rows))
+
 
 def unpacked(blobs: Sequence[bytes | None], layout: Layout) -> Unpacked:
     """The states of packed bytes, in their order.

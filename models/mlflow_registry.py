@@ -7,7 +7,8 @@ retries for minutes when its server is away, so nothing near a request ever come
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -151,42 +152,51 @@ class MlflowRegistry:
             RegistryUnavailableError: MLflow refuses or cannot be reached.
         """
         try:
-            experiment = self._experiment(MONITORING)
-            run_id = self._client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
-            now = int(self._client.get_run(run_id).info.start_time)
-            logged = [Metric(key, number, now, 0) for key, number in metrics.items()]
-            self._client.log_batch(run_id, metrics=logged)
-            self._client.log_artifacts(run_id, str(folder))
-            self._client.set_terminated(run_id)
+            with self._run(MONITORING, name, tags) as run_id:
+                now = int(self._client.get_run(run_id).info.start_time)
+                logged = [Metric(key, number, now, 0) for key, number in metrics.items()]
+                self._client.log_batch(run_id, metrics=logged)
+                self._client.log_artifacts(run_id, str(folder))
         except (MlflowException, OSError) as error:
             raise RegistryUnavailableError(self.tracking_uri, str(error)) from error
-        return str(run_id)
+        return run_id
 
     def _aliases(self, name: str) -> dict[str, str]:
         model = self._client.get_registered_model(name)
         return {alias: str(version) for alias, version in dict(model.aliases).items()}
 
     def _add(self, spec: ModelSpec, bundle: Path, entry: Entry) -> Version:
-        run = self._client.create_run(
-            self._experiment(EXPERIMENT),
-            run_name=f"{spec.name} as of {entry.report.as_of}",
-            tags={"model": spec.name, "mlflow.note.content": card_of(entry.report)}
-            | dict(entry.tags),
-        )
-        run_id = run.info.run_id
-        for key, value in entry.parameters.items():
-            self._client.log_param(run_id, key, value)
-        for key, number in entry.report.metrics().items():
-            self._client.log_metric(run_id, key, number)
-        with TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            for name, picture in entry.pictures.items():
-                (folder / name).write_bytes(picture)
-            (folder / "report.md").write_text(card_of(entry.report))
-            self._client.log_artifacts(run_id, str(folder), PICTURES_PATH)
-        self._client.log_artifacts(run_id, str(bundle), BUNDLE_PATH)
-        self._client.set_terminated(run_id)
+        named = f"{spec.name} as of {entry.report.as_of}"
+        tags = {"model": spec.name, "mlflow.note.content": card_of(entry.report)}
+        with self._run(EXPERIMENT, named, tags | dict(entry.tags)) as run_id:
+            for key, value in entry.parameters.items():
+                self._client.log_param(run_id, key, value)
+            for key, number in entry.report.metrics().items():
+                self._client.log_metric(run_id, key, number)
+            with TemporaryDirectory() as scratch:
+                folder = Path(scratch)
+                for name, picture in entry.pictures.items():
+                    (folder / name).write_bytes(picture)
+                (folder / "report.md").write_text(card_of(entry.report))
+                self._client.log_artifacts(run_id, str(folder), PICTURES_PATH)
+            self._client.log_artifacts(run_id, str(bundle), BUNDLE_PATH)
         return self._register(spec, bundle, entry, run_id)
+
+    @contextmanager
+    def _run(self, experiment: str, named: str, tags: Mapping[str, str]) -> Iterator[str]:
+        """A run that ends with the block; one of that name that was killed before is told so."""
+        number = self._experiment(experiment)
+        for run in self._client.search_runs([number], "attributes.status = 'RUNNING'"):
+            if run.info.run_name == named:
+                self._client.set_terminated(run.info.run_id, "KILLED")
+        run_id = str(self._client.create_run(number, run_name=named, tags=dict(tags)).info.run_id)
+        try:
+            yield run_id
+        except BaseException:
+            with suppress(MlflowException):
+                self._client.set_terminated(run_id, "FAILED")
+            raise
+        self._client.set_terminated(run_id)
 
     def _register(self, spec: ModelSpec, bundle: Path, entry: Entry, run_id: str) -> Version:
         try:

@@ -21,16 +21,12 @@ from pipelines.ingest import IngestProgress, ingest
 from pipelines.key_commands import keys_app
 from pipelines.label_commands import relabel_command
 from pipelines.link_commands import render_link_command
-from pipelines.model_commands import (
-    models_command,
-    promote_command,
-    retrain_command,
-    rollback_command,
-)
+from pipelines.model_commands import models_command, promote_command, rollback_command
 from pipelines.monitor_commands import monitor_command
 from pipelines.policy_commands import evaluate_policy_command
 from pipelines.privacy_commands import erase_command, export_command, retain_command
 from pipelines.record_commands import runs_command
+from pipelines.retrain_commands import retrain_command
 from pipelines.run_commands import (
     check_command,
     demo_command,

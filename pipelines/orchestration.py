@@ -24,9 +24,10 @@ from models.specs import SPECS
 from pipelines.cli import ingest_file
 from pipelines.console import REFUSED, UNUSABLE
 from pipelines.feature_commands import materialize_command
-from pipelines.model_commands import promote_command, retrain_command
+from pipelines.model_commands import promote_command
 from pipelines.monitor_commands import monitor_command
 from pipelines.monitor_page import PLAIN
+from pipelines.retrain_commands import retrain_command
 from pipelines.settings import Settings
 from serving.clock import system_clock
 

@@ -10,7 +10,7 @@ mails are decided anew when they are rendered.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -75,7 +75,7 @@ class Planner:
     def __init__(self, job: Job) -> None:
         self._job = job
         ask = ask_of(ScoreRequest.model_validate(orjson.loads(job.send)))
-        self._shared = {one.name: getattr(ask, one.name) for one in fields(Ask)}
+        self._shared = ask._asdict()
         folder = ModelFolder(job.models_dir)
         loaded = {
             name: Loaded(load_bundle(folder.folder(name, version), name=name), version)
@@ -138,7 +138,7 @@ class Planner:
         if not chunk.full:
             return asks
         return [
-            replace(ask, rules=replace(ask.rules, full=ask.rules.full.union(hours)))
+            ask._replace(rules=replace(ask.rules, full=ask.rules.full.union(hours)))
             for ask, hours in zip(asks, chunk.full, strict=True)
         ]
 

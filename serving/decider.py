@@ -28,8 +28,8 @@ from serving.deadline import NEVER, Deadline
 from serving.fallback import FallbackReason as Why
 from serving.guard import Reads
 from serving.items import CONTENT_LAYOUT, NO_ITEMS, Items, items_of
-from serving.known import Known
-from serving.scorer import RECIPIENT_LAYOUT, predict
+from serving.known import RECIPIENT_LAYOUT, Known
+from serving.scorer import predict
 from serving.stages import Laps, Stage
 
 LOG: Final = logging.getLogger("opportune.decider")
@@ -202,26 +202,25 @@ def _people(blobs: Sequence[bytes | None], items: Items) -> Known:
         with suppress(StateUnreadableError):
             many = unpacked(blobs, RECIPIENT_LAYOUT)
             whys = [Why.UNKNOWN_RECIPIENT if blob is None else Why.NONE for blob in blobs]
-            return Known(many.states, items, whys, many.stack, many.interests)
+            return Known(many.states, items, whys, many)
     people = [_unpacked(blob, RECIPIENT_LAYOUT) for blob in blobs]
     return Known([state for state, _ in people], items, [why for _, why in people])
 
 
 def _consenting(known: Known) -> Known:
     """What may be known of people: nothing of those who have withdrawn their consent."""
-    refused = {
+    refused = [
         row
         for row, state in enumerate(known.people)
         if state is not None and state.profile and is_withdrawn(state.profile)
-    }
+    ]
     if not refused:
         return known
-    people = [None if row in refused else state for row, state in enumerate(known.people)]
-    whys = [Why.NO_CONSENT if row in refused else why for row, why in enumerate(known.trouble)]
-    if known.lying is None or known.told is None:
-        return Known(people, known.items, whys)
-    rows = sorted(refused)
-    return Known(people, known.items, whys, known.lying.without(rows), known.told.without(rows))
+    people, whys = list(known.people), list(known.trouble)
+    for row in refused:
+        people[row], whys[row] = None, Why.NO_CONSENT
+    many = None if known.many is None else known.many.without(refused)
+    return Known(people, known.items, whys, many)
 
 
 def _unpacked(blob: bytes | None, layout: Layout) -> tuple[State | None, Why]:

@@ -1,8 +1,7 @@
 """One decision from one prediction: hour, order and hold together, each with its chance. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from serving.asks import Ask, Prediction
 from serving.exploration import FirstPlace, is_drawn
@@ -15,8 +14,7 @@ from serving.ranking import Ranking, rankings
 from serving.rules import Binding
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """Whether the mail had better not go out as asked.
 
     Args:
@@ -33,8 +31,7 @@ class Hold:
     is_explored: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What is decided for one ask."""
 
     id: str
@@ -130,7 +127,7 @@ def _as_kept(made: Decision, kept: Kept) -> Decision:
     of_worth = {HoldReason.NONE, HoldReason.NOT_WORTH_IT}
     if {hold.reason, kept.hold} <= of_worth:
         hold = Hold(kept.hold, 0, hold.value, kept.propensity_hold, kept.is_hold_explored)
-    return replace(made, ranked=ranked, hours=hours, hold=hold)
+    return made._replace(ranked=ranked, hours=hours, hold=hold)
 
 
 def _hold(hours: SendTime, value: float, named: str, *, is_judged: bool, epsilon: float) -> Hold:

@@ -18,16 +18,14 @@ Failure mode: chances are those of the deliveries known at the time of the answe
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import log
-from typing import Final
+from typing import Final, NamedTuple
 
 ENOUGH: Final = 300.0  # decayed deliveries, beyond which an item is no longer cold
 TO_COLD: Final = 0.5  # of the explored first places, where there are cold candidates
 
 
-@dataclass(frozen=True, slots=True)
-class FirstPlace:
+class FirstPlace(NamedTuple):
     """The candidate shown first, its chance of that, and whether it was drawn."""
 
     content_id: str

@@ -8,13 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.definitions.recipient import VIEW as RECIPIENT
-from features.interests import Interests, Lying, OfStates
-from features.reading import Stack
+from features.interests import Interests, OfStates
+from features.layout import layout_of
+from features.reading import Stack, stack
 from features.state import State
+from features.unpacked import Unpacked
 from serving.cohorts import Cohorts
 from serving.fallback import FallbackReason as Why
 from serving.items import Items
 
+RECIPIENT_LAYOUT: Final = layout_of(RECIPIENT)
 PLACE: Final = {name: place for place, name in enumerate(RECIPIENT.names)}  # in a row of features
 
 
@@ -24,22 +27,26 @@ class Known:
 
     Args:
         trouble: Per ask why there is no state, NONE when there is one.
-        lying, told: The same states side by side, and their interests, where they were read at
-            once; the states themselves are then without these.
+        many: The same states where they were read at once; what lies side by side there is not in
+            the states of `people`.
         cohorts: What people without interests are ranked by.
     """
 
     people: Sequence[State | None]
     items: Items
     trouble: Sequence[Why]
-    lying: Stack | None = None
-    told: Lying | None = None
+    many: Unpacked | None = None
     cohorts: Cohorts = field(default_factory=dict)
 
     @property
     def interests(self) -> Interests:
         """What the people are interested in."""
-        return OfStates(self.people) if self.told is None else self.told
+        return OfStates(self.people) if self.many is None else self.many.interests
+
+    @property
+    def stack(self) -> Stack:
+        """The people's states side by side."""
+        return stack(self.people, RECIPIENT_LAYOUT) if self.many is None else self.many.stack
 
 
 class Features(Mapping[str, float]):

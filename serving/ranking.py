@@ -5,9 +5,8 @@ as the sender asked.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -19,8 +18,7 @@ from serving.policy import Policy
 _Told = TypeVar("_Told")
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(NamedTuple):
     """Candidates in the order to show, each with its chance.
 
     Args:

@@ -16,8 +16,7 @@ from features.assemble import matrix, rhythm, shifted
 from features.decay import NEVER_AT
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.schema import offset_at, zone_of
-from features.layout import HOURS_PER_WEEK, layout_of
-from features.reading import stack
+from features.layout import HOURS_PER_WEEK
 from features.state import State
 from models.specs import churn, send_time
 from models.specs.send_time import LEVEL, are_hidden
@@ -26,9 +25,8 @@ from serving.churn_reasons import Effect, effects
 from serving.fallback import FallbackReason as Why
 from serving.fallback import of_scores, worst
 from serving.item_scores import item_scores
-from serving.known import PLACE, Features, Known
+from serving.known import PLACE, RECIPIENT_LAYOUT, Features, Known
 
-RECIPIENT_LAYOUT: Final = layout_of(RECIPIENT)
 DEFAULT_HOUR: Final = 24 + 10  # Tuesday 10:00 where no model knows better
 _CHURN: Final = np.array([PLACE[name] for name in churn.SPEC.inputs])
 _LEVEL: Final = np.array([PLACE[name] for name in LEVEL])
@@ -59,8 +57,7 @@ def predict(
     asks: Sequence[Ask], known: Known, champions: Champions, *, at: int
 ) -> list[Prediction]:
     """Score every ask at a moment (microseconds); the order is kept."""
-    lying = known.lying or stack(known.people, RECIPIENT_LAYOUT)
-    reading = lying.read(at, RECIPIENT_LAYOUT)
+    reading = known.stack.read(at, RECIPIENT_LAYOUT)
     rows = matrix(reading, RECIPIENT)
     weeks, is_local = _on_own_clocks(rhythm(reading, RECIPIENT_LAYOUT), asks, known.people, at)
     active = np.asarray((weeks > 0).any(axis=1)).tolist()

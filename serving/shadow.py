@@ -121,7 +121,7 @@ class Shadow:
         pairs: Mapping[tuple[str, str, str], Loaded],
     ) -> None:
         now = max(at for _, at in taken)
-        asks = [replace(ask, explain=False) for ask, _ in taken]
+        asks = [ask._replace(explain=False) for ask, _ in taken]
         for pair, shadow in pairs.items():
             name = pair[0]
             try:

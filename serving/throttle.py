@@ -55,7 +55,7 @@ def decide_all(
         made = free[place]
         if hour_of(made) in full:
             ask = asks[place]
-            limited = replace(ask, rules=replace(ask.rules, full=ask.rules.full | full))
+            limited = ask._replace(rules=replace(ask.rules, full=ask.rules.full | full))
             made = decide(limited, predictions[place], policy, now=now, kept=before[place])
         if takes_room(made):
             taken[hour_of(made)] += 1

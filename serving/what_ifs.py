@@ -76,17 +76,17 @@ def _asked(
     ask: Ask, usual: SendTime, champions: Champions, now: int, *, is_held_out: bool
 ) -> Iterator[_Asked]:
     quiet = replace(ask.rules, quiet=QUIET)
-    yield _Asked("quiet hours from 21:00 to 08:00 on their clock", replace(ask, rules=quiet))
+    yield _Asked("quiet hours from 21:00 to 08:00 on their clock", ask._replace(rules=quiet))
     for hour in OWN_HOURS:
         at = _next(hour, usual, now)
-        yield _Asked(f"the sender's own hour were {hour:02}:00", replace(ask, default_at=at))
-    yield _Asked("any hour of the next 7 days", replace(ask, window_to=now + WEEK_US))
+        yield _Asked(f"the sender's own hour were {hour:02}:00", ask._replace(default_at=at))
+    yield _Asked("any hour of the next 7 days", ask._replace(window_to=now + WEEK_US))
     is_so = "as mails are answered now: held out" if is_held_out else "they were held out"
-    real = replace(ask, explore=True, is_test=False)
+    real = ask._replace(explore=True, is_test=False)
     yield _Asked(is_so, real, policy=_HELD_OUT)
-    dear = replace(ask, values=DEAR)
+    dear = ask._replace(values=DEAR)
     yield _Asked("an unsubscribe cost 50 engagements, a complaint 500", dear)
-    yield _Asked("nothing were known of them", replace(ask, recipient_key="", timezone=""))
+    yield _Asked("nothing were known of them", ask._replace(recipient_key="", timezone=""))
     for name in ("send_time", "churn"):
         if name in champions.by_name:
             shown = name.replace("_", " ")

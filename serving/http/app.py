@@ -1,10 +1,10 @@
 """Builds the service and joins its parts; nothing happens before `create_app` is called."""
 
 import gc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
@@ -25,12 +25,12 @@ from serving.chooser import Chooser
 from serving.clock import Clock, system_clock
 from serving.decider import Decider
 from serving.decision_log import DecisionLog
-from serving.errors import TracingMissingError
 from serving.folding import Folding
 from serving.follower import Follower
 from serving.guard import STORE, GuardedStore
-from serving.http.access import Access, describe_access, route_class
+from serving.http.access import Access, route_class
 from serving.http.batches import batch_router
+from serving.http.document import describe
 from serving.http.drain import Drain
 from serving.http.envelope import Envelope
 from serving.http.inspect import inspect_router
@@ -44,8 +44,8 @@ from serving.http.problems import ProblemError, response_of
 from serving.http.rehearsal import Rehearsal, open_stores, walk
 from serving.http.render import render_router
 from serving.http.routes import router_of
-from serving.http.schemas import BatchRequest, EventsRequest, ScoreRequest
 from serving.http.together import Together
+from serving.http.traces import both, tracing_of
 from serving.http.webhooks import webhook_router
 from serving.kept import Keeper
 from serving.keyring import KeyRing
@@ -54,7 +54,6 @@ from serving.loader import LOG, Loader
 from serving.policy import policy_of
 from serving.settings import ServingSettings
 from serving.shadow import Shadow
-from serving.stages import Laps
 from serving.trials import Trials
 from serving.webhooks import Certificates, Webhooks
 
@@ -91,7 +90,7 @@ def create_app(
         folding=folding,
         metrics=metrics,
         clock=clock,
-        timed=metrics.observe_stages if tracing is None else _both(metrics, tracing),
+        timed=metrics.observe_stages if tracing is None else both(metrics, tracing),
         chooser=Chooser(policy_of(settings), keeper),
         patience=Patience(settings.deadline_ms / 1_000, metrics),
         store=states,
@@ -151,7 +150,7 @@ def create_app(
     webhooks = _webhooks(settings, log, told_of)
     app.include_router(webhook_router(webhooks, folding, metrics, clock, guarded, parts.intakes))
     _answer_mistakes(app, pages)
-    _describe(app, access)
+    describe(app, access)
     _wrap(app, parts, tracing, settings)
     return app
 
@@ -214,29 +213,6 @@ def _writers(
     return decisions, keeper
 
 
-def tracing_of(settings: ServingSettings) -> "Tracing | None":
-    """What makes traces, where they are asked for.
-
-    Raises:
-        TracingMissingError: They cannot be made here.
-    """
-    if not settings.traces:
-        return None
-    try:
-        from serving.http.tracing import Tracing  # noqa: PLC0415  few want it, and it is an extra
-    except ModuleNotFoundError as error:
-        raise TracingMissingError(str(error.name)) from error
-    return Tracing(settings.trace_share)
-
-
-def _both(metrics: Metrics, tracing: "Tracing") -> Callable[[Laps], None]:
-    def timed(laps: Laps) -> None:
-        metrics.observe_stages(laps)
-        tracing.stages(laps)
-
-    return timed
-
-
 def _webhooks(settings: ServingSettings, log: EventLog, told_of: Witness) -> Webhooks:
     """Credentials by provider; SES is proven by its topics and Amazon's certificates."""
     certificates = Certificates()
@@ -266,34 +242,3 @@ def _answer_mistakes(app: FastAPI, pages: Pages) -> None:
         status = HTTPStatus(error.status_code)
         detail = "see /openapi.json for what there is"
         return response_of(ProblemError(status, detail, headers=error.headers))
-
-
-def _describe(app: FastAPI, access: Access) -> None:
-    """The bodies are read by ourselves, so the document is told of them."""
-    make = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = make()
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for model in (ScoreRequest, BatchRequest, EventsRequest):
-                schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-                schemas |= schema.pop("$defs", {})
-                schemas[model.__name__] = schema
-            _name_problems(document)
-            describe_access(document, access)
-            app.openapi_schema = document
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _name_problems(document: dict[str, Any]) -> None:
-    """Problems are told of as what they are sent as; FastAPI takes every model for plain JSON."""
-    for methods in document["paths"].values():
-        for operation in methods.values():
-            for answer in operation["responses"].values():
-                content = answer.get("content", {})
-                schema = content.get("application/json", {}).get("schema", {})
-                if schema.get("$ref") == "#/components/schemas/Problem":
-                    answer["content"] = {"application/problem+json": {"schema": schema}}

@@ -31,8 +31,8 @@ from serving.http.answers import answer_of, ask_of, record_of
 from serving.http.rule_schemas import throttle_of
 from serving.http.schemas import BatchRequest, ScoreAnswer, ScoreRequest
 from serving.items import CONTENT_LAYOUT
+from serving.known import RECIPIENT_LAYOUT
 from serving.policy import Policy
-from serving.scorer import RECIPIENT_LAYOUT
 
 _KNOWN, _UNKNOWN, _ITEM = "rehearsal-known", "rehearsal-unknown", "rehearsal-item"
 _NOT_THE_MODELS_FAULT: Final = frozenset(Why) - {Why.INTERNAL, Why.BAD_SCORE}

@@ -15,9 +15,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from serving.clock import Clock, system_clock
-from serving.http.app import create_app, tracing_of
+from serving.http.app import create_app
 from serving.http.arrival import TimedProtocol
 from serving.http.request_id import WithRequestId
+from serving.http.traces import tracing_of
 from serving.settings import ServingSettings
 
 SWITCH_S: Final = 0.0005

@@ -129,7 +129,7 @@ def test_waiting_for_the_loop_counts(service):
     assert (shed.status_code, reason(shed.json())) == (200, "overloaded")
     assert told.status_code == 503
     assert told.headers["retry-after"]
-    late, also_late = answers_after(service, 2.2, {}, {"x-on-error": "status"})
+    late, also_late = answers_after(service, 3.0, {}, {"x-on-error": "status"})
     assert (late.status_code, reason(late.json())) == (200, "deadline")
     assert (also_late.status_code, reason(also_late.json())) == (200, "deadline")
     assert reason(service.score("somebody")) == "unknown_recipient"

@@ -1,7 +1,5 @@
 """Laws of a decision: held back for a reason, exact chances, and people to compare with."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,7 +23,7 @@ ITEMS = ((), (Candidate("a"), Candidate("b")), tuple(map(Candidate, "vwxyz")))
 
 
 def told(week=None, **more):
-    return replace(said(week, **more), risks=RISKS)
+    return said(week, **more)._replace(risks=RISKS)
 
 
 @given(WEEKS, AMOUNTS, AMOUNTS, AMOUNTS)
@@ -49,7 +47,7 @@ def test_nothing_is_held_on_a_prior(model):
     ask, prediction = Ask("r", values=COSTLY), told()
     assert decide(ask, prediction, Policy(), now=NOW).hold.reason is HoldReason.NOT_WORTH_IT
     reasons = {**prediction.reasons, model: FallbackReason.NO_MODEL}
-    prior = replace(prediction, reasons=reasons)
+    prior = prediction._replace(reasons=reasons)
     assert decide(ask, prior, Policy(), now=NOW).hold.reason is HoldReason.NONE
 
 
@@ -128,7 +126,7 @@ def test_each_of_many_gets_what_they_would_alone(crowd, share, data):
     policy = Policy(epsilon=share, epsilon_hour=share, holdout=share / 2, salt="s")
     asks, predictions = [ask for ask, _ in crowd], [prediction for _, prediction in crowd]
     if crowd:  # some are asked about the very same candidates at the same counts
-        shared = replace(predictions[0], concentration=0.7)
+        shared = predictions[0]._replace(concentration=0.7)
         asks, predictions = [*asks, asks[0], asks[0]], [*predictions, shared, predictions[0]]
     alone = [decide(ask, one, policy, now=NOW) for ask, one in zip(asks, predictions, strict=True)]
     nothing = [None] * len(asks)
@@ -172,7 +170,7 @@ def test_who_is_held_out_gets_what_the_sender_would_have_sent(week, chances):
     assert made.hold.reason is HoldReason.NONE
     assert made.hold.value < 0 or COSTLY.of(made.hours.best.p, RISKS) >= 0
 
-    quiet = replace(ask, rules=Rules(quiet=(0, 24 * 60 - 1)))
+    quiet = ask._replace(rules=Rules(quiet=(0, 24 * 60 - 1)))
     assert decide(quiet, told(week, items=chances), policy, now=NOW).hours.binding in {
         Binding.QUIET_HOURS, Binding.HOLDOUT,
     }  # fmt: skip

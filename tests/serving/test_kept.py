@@ -120,11 +120,11 @@ def test_what_is_no_longer_possible_is_decided_anew():
     told = said(items=np.linspace(0.1, 0.5, 5))
     first = decide(ask, told, Policy(), now=NOW)
     kept = to_keep(first, now=NOW)
-    others = replace(ask, candidates=ITEMS[:3])
+    others = ask._replace(candidates=ITEMS[:3])
     shown = decide(others, said(items=np.linspace(0.1, 0.3, 3)), Policy(), now=NOW, kept=kept)
     assert (kept.variant, shown.ranked.rows[0][0]) == ("e", "c")
     shut = Rules(blackouts=((first.hours.best.at, first.hours.best.at + HOUR_US),))
-    moved = decide(replace(ask, rules=shut), told, Policy(), now=NOW, kept=kept)
+    moved = decide(ask._replace(rules=shut), told, Policy(), now=NOW, kept=kept)
     assert moved.hours.best.at != first.hours.best.at
 
 

@@ -1,6 +1,5 @@
 """Laws of the decision: hours that exist, inside the window, moved only for a reason."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
@@ -258,7 +257,7 @@ def test_exploring_moves_one_candidate_to_the_front_and_leaves_the_others_in_ord
     assert front[0] == explored.first.content_id
     assert rest == [row for row in best_first if row[0] != front[0]]
     assert explored == ranked_by(ask, told, epsilon=1.0)
-    turned = replace(ask, candidates=ask.candidates[::-1])
+    turned = ask._replace(candidates=ask.candidates[::-1])
     again = ranked_by(turned, said(items=chances[::-1]), epsilon=1.0)
     assert again.first.content_id == front[0]  # the order of asking does not matter
     if len(items) > 1:

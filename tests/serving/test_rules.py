@@ -103,7 +103,7 @@ def test_the_rule_that_is_named_forbids_something_better(data, week):
     rules = data.draw(rules_from(NOW))
     ask = Ask("r", timezone="Europe/Berlin", rules=rules)
     chosen = send_time(ask, said(week), now=NOW)
-    free = send_time(replace(ask, rules=FREE), said(week), now=NOW)
+    free = send_time(ask._replace(rules=FREE), said(week), now=NOW)
     by_rules = {
         Binding.QUIET_HOURS, Binding.BLACKOUT, Binding.EXPIRY, Binding.FREQUENCY_CAP,
         Binding.THROTTLE,
@@ -130,7 +130,7 @@ def test_quiet_hours_move_a_mail_to_their_end_and_say_so():
     chosen = send_time(ask, said(week), now=NOW)
     assert clock(chosen.best.at, "Europe/Berlin") == 20 * 60  # nearer than eight in the morning
     assert chosen.binding is Binding.QUIET_HOURS
-    late = replace(ask, window_from=NOW + 11 * HOUR_US, window_to=NOW + 13 * HOUR_US)
+    late = ask._replace(window_from=NOW + 11 * HOUR_US, window_to=NOW + 13 * HOUR_US)
     waits = send_time(late, said(week), now=NOW)
     assert waits.forbidden_by is Binding.QUIET_HOURS
     assert clock(waits.best.at, "Europe/Berlin") == 8 * 60

@@ -1,7 +1,6 @@
 """Laws of many decisions that share the hours."""
 
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -76,6 +75,6 @@ def test_who_would_lose_most_chooses_first():
 def test_the_own_rules_hold_as_well():
     asks, predictions = crowd(12, 3)
     shut = Rules(blackouts=((FIRST, FIRST + 5 * HOUR_US),))
-    asks = [replace(ask, rules=shut) for ask in asks]
+    asks = [ask._replace(rules=shut) for ask in asks]
     made = decide_all(asks, predictions, Policy(), now=NOW, throttle=Throttle(2))
     assert all(one.hours.best.at >= FIRST + 5 * HOUR_US for one in made)

@@ -22,8 +22,8 @@ from pipelines.retrain import order_for
 from serving.asks import Ask, Champions, Loaded
 from serving.fallback import FallbackReason as Why
 from serving.items import NO_ITEMS
-from serving.known import Known
-from serving.scorer import RECIPIENT_LAYOUT, predict
+from serving.known import RECIPIENT_LAYOUT, Known
+from serving.scorer import predict
 from training import churn_trial
 from training.errors import LabelsImmatureError, TooFewRowsError
 from training.export import export

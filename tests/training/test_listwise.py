@@ -12,7 +12,7 @@ from rich.console import Console
 from models.card import card_of
 from models.report import ALTERNATIVE, Report, read_report
 from models.specs.content_preference import SPEC
-from pipelines.model_commands import report_table
+from pipelines.retrain_commands import report_table
 from training import metrics, tested
 from training.listwise import sizes_of, xendcg_scores
 from training.pointwise import Labelled, Leaves
