@@ -27,6 +27,7 @@ def views_in(file):
     return {view.spec.name for view in registry.feature_views}
 
 
+@pytest.mark.long
 def test_of_two_appliers_at_once_no_reader_ever_sees_half_a_registry(tmp_path):
     folder, online = tmp_path / "feast", tmp_path / "online.sqlite"
     FeastStore(folder, online=online).apply()

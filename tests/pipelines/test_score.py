@@ -341,6 +341,7 @@ def test_a_throttled_plan_says_what_a_throttled_batch_says(world, asked, throttl
     assert run.counts["binding_constraint"]["throttle"] > 10
 
 
+@pytest.mark.long
 def test_a_throttled_plan_goes_on_and_needs_no_certain_number_of_processes(
     world, throttled, tmp_path
 ):
