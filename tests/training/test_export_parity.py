@@ -91,6 +91,14 @@ def test_trees_are_repeated_at_the_ends_of_the_range(trees):
         np.testing.assert_allclose(session.run(rows)["p"][:, 0], model.predict(rows), atol=1e-5)
 
 
+def test_trees_are_repeated_whether_a_row_comes_alone_or_in_company(trees):
+    model, rows = trees
+    session = Session(trees_graph(model, SPEC), SPEC)
+    together = session.run(rows[:64])["p"]
+    alone = np.concatenate([session.run(rows[i : i + 1])["p"] for i in range(64)])
+    np.testing.assert_array_equal(alone, together)
+
+
 def test_more_rows_than_are_run_at_once_keep_their_order(trees):
     model, rows = trees
     session = Session(trees_graph(model, SPEC), SPEC)

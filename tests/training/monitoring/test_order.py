@@ -10,7 +10,7 @@ from training.monitoring.findings import Judgement
 FINE, ALARM = Judgement.FINE, Judgement.ALARM
 
 
-def drawn_items(seed, *, worth, n=12_000, n_items=6, epsilon=0.1):
+def drawn_items(seed, *, worth, n=40_000, n_items=6, epsilon=0.1):
     """Mails whose first item was drawn evenly; the clicked ones are those the scores like best.
 
     Args:
@@ -48,9 +48,9 @@ def test_the_order_of_items_is_judged_by_drawn_places_alone():
         found = order.order_signal(pl.concat([rows, usual]), epsilon=0.1)
         assert found.judgement is judgement, worth
         assert found.value == pytest.approx(ideal_lift(rows), abs=1e-9)
-    lifts = [order.order_signal(drawn_items(s, worth=0.0, n=4_000), epsilon=0.1) for s in range(10)]
+    lifts = [order.order_signal(drawn_items(s, worth=0.0, n=4_000), epsilon=0.1) for s in range(20)]
     assert {one.judgement for one in lifts} == {FINE}
-    assert np.mean([one.value for one in lifts]) == pytest.approx(0.0, abs=0.015)
+    assert np.mean([one.value for one in lifts]) == pytest.approx(0.0, abs=0.01)
     for few in (drawn_items(1, worth=1.0, n=200), drawn_items(1, worth=1.0).clear()):
         assert order.order_signal(few, epsilon=0.1).judgement is Judgement.UNJUDGED
 
@@ -58,7 +58,7 @@ def test_the_order_of_items_is_judged_by_drawn_places_alone():
 def test_a_cold_item_that_is_drawn_more_often_weighs_no_more():
     """Half the draws go to one item that the scores like least; nobody clicks by the scores."""
     rng = np.random.default_rng(4)
-    n = 30_000
+    n = 60_000
     is_cold = rng.random(n) < 0.5
     p_click = [[0.1, 0.9, 0.5] if cold else [0.9, 0.5, 0.1] for cold in is_cold]
     rows = pl.DataFrame({
@@ -70,4 +70,4 @@ def test_a_cold_item_that_is_drawn_more_often_weighs_no_more():
     gains = {True: 1 / np.log2(1 + 3), False: 1.0}
     even = np.mean([1 / np.log2(1 + r) for r in (1, 2, 3)])
     expected = (gains[True] / 0.75 + gains[False] / 0.25) / (1 / 0.75 + 1 / 0.25) - even
-    assert order.order_signal(rows, epsilon=0.1).value == pytest.approx(expected, abs=0.015)
+    assert order.order_signal(rows, epsilon=0.1).value == pytest.approx(expected, abs=0.01)
