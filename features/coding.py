@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from features.events.devices import device_class
 from features.events.schema import EARLY, TARGET, Actor, EventType
-from features.kernel import add_taken, distinct
+from features.grouping import add_taken, distinct
 from features.signals import DEVICE_NUMBER, N_DEVICES, PER_ACTOR, PER_TYPE
 
 TEXTS: Final = ("type", "actor", "actor_reasons", "device")  # what an event's code is made of

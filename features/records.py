@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features.kernel import count, place, put_in_order
+from features.grouping import count, place, put_in_order
 
 COLUMNS: Final = ("number", "occurred_at", "received_at", "value", "code", "utc_offset_min")
 

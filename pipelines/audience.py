@@ -14,7 +14,7 @@ from features.errors import FileUnusableError
 from features.events.schema import MAX_KEY_CHARS
 from pipelines.send_file import mistakes_of
 from serving.http.answers import ask_of
-from serving.http.schemas import ScoreRequest
+from serving.http.request_schemas import ScoreRequest
 
 KEY: Final = "recipient_key"
 FULL: Final = "full"

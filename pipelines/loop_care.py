@@ -12,8 +12,8 @@ from features.feast_store import FeastStore
 from models.gates import Verdict
 from models.mlflow_registry import MlflowRegistry
 from models.registry import ModelFolder
-from pipelines.monitor import Monitored
 from pipelines.monitor_commands import monitored
+from pipelines.monitored import Monitored
 from pipelines.promote import promote
 from pipelines.retrain import order_for, retrain
 from pipelines.review import review

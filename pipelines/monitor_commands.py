@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from features.events.log import EventLog
     from features.feast_store import FeastStore
     from models.mlflow_registry import MlflowRegistry
-    from pipelines.monitor import Monitored
+    from pipelines.monitored import Monitored
 
 ALARM = 1  # as `opportune check` has it: nothing is wrong with the command
 

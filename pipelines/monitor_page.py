@@ -9,8 +9,8 @@ import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from features.events.schema import SECOND_US
-from pipelines.monitor import Monitored
 from pipelines.monitor_view import in_order, value_of
+from pipelines.monitored import Monitored
 from training import plots
 from training.monitoring.drift import MATTERS
 from training.recipe import shown_day

@@ -3,7 +3,7 @@
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.monitor import Monitored
+from pipelines.monitored import Monitored
 from training.monitoring.findings import Judgement, Signal
 
 _STYLES = {Judgement.ALARM: "red", Judgement.NOTICE: "yellow", Judgement.UNJUDGED: "dim"}

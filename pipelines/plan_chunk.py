@@ -32,7 +32,7 @@ from serving.decider import Decider, Scored
 from serving.decision import decide_each, to_keep
 from serving.fallback import FallbackReason as Why
 from serving.http.answers import ask_of
-from serving.http.schemas import ScoreRequest
+from serving.http.request_schemas import ScoreRequest
 from serving.kept import ENTITY, Kept, lives_of, recalled
 from serving.loader import Loader
 from serving.policy import Policy

@@ -24,7 +24,7 @@ from features.spark import TableUnusableError
 from pipelines.audience import KEY, OWN, audience_of
 from pipelines.plan import SCHEMA
 from pipelines.plan_chunk import CHUNK, Job, Planner
-from serving.http.schemas import ScoreRequest
+from serving.http.request_schemas import ScoreRequest
 
 TABLE: Final = Path("audience table")  # what errors call it
 

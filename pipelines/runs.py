@@ -3,19 +3,13 @@
     <data_dir>/runs/<id>/run.json   command, moment, parameters, steps, outcome, what came of it
     <data_dir>/runs/<id>/run.log    a line a step
 
-The folder is locked while the run lives, and the kernel gives the lock back when its process
-dies. So a run without an end whose folder is free was killed, whatever has its process id now.
-
 A run that cannot be put on record, for want of room say, is told of and goes on: a rollback must
 not wait for a disk to be cleared.
 """
 
-import fcntl
 import logging
-import os
 import re
 import secrets
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -28,17 +22,14 @@ from typing import Any, Final, Self
 import typer
 
 from features.events.durable import make_directory
-from features.events.schema import DAY_US
 from pipelines.json_files import json_of, put_json
+from pipelines.run_folders import folders_in, is_alive, locked, stamp, tidy
 
 LOG: Final = logging.getLogger("opportune.runs")
 FILE: Final = "run.json"
 LINES: Final = "run.log"
-KEEP_RUNS: Final = 1_000
-KEEP_DAYS: Final = 90  # of whatever is more
 LOOKED_AT: Final = 50  # newest runs, of which one may have been killed
 RUNNING, DONE, FAILED, INTERRUPTED, KILLED = "running", "done", "failed", "interrupted", "killed"
-_ID: Final = re.compile(r"\d{8}T\d{9}-[0-9a-f]{6}")
 _PASSWORD: Final = re.compile(r"://[^/@\s]+@")
 Clock = Callable[[], int]
 
@@ -86,7 +77,7 @@ class Run:
             run = cls(**told | {"steps": [Step(**step) for step in told["steps"]]})
         except (TypeError, KeyError):
             return None
-        if run.outcome == RUNNING and not _is_alive(folder):
+        if run.outcome == RUNNING and not is_alive(folder):
             run.outcome = KILLED
         return run
 
@@ -170,7 +161,7 @@ def recorded(  # noqa: PLR0913  what a run is known by
     """
     began = clock()
     run = Run(
-        id=f"{_stamp(began // 1_000)}-{secrets.token_hex(3)}",
+        id=f"{stamp(began // 1_000)}-{secrets.token_hex(3)}",
         command=command,
         as_of="" if as_of is None else _iso(as_of),
         parameters={name: _plain(value) for name, value in parameters.items()},
@@ -182,7 +173,7 @@ def recorded(  # noqa: PLR0913  what a run is known by
     with ExitStack() as opened:
         with suppress(OSError):  # the record itself says what is wrong
             make_directory(folder)
-            opened.enter_context(_locked(folder))
+            opened.enter_context(locked(folder))
             opened.enter_context(_lines_in(folder / LINES))
         tidy(runs_dir, now=began // 1_000)
         recorder.put()
@@ -206,14 +197,14 @@ def recorded(  # noqa: PLR0913  what a run is known by
 
 def runs_in(runs_dir: Path, *, most: int | None = None) -> list[Run]:
     """The runs on record, newest first."""
-    found = (Run.read(folder) for folder in _folders(runs_dir)[:most])
+    found = (Run.read(folder) for folder in folders_in(runs_dir)[:most])
     return [run for run in found if run is not None]
 
 
 def newly_killed(runs_dir: Path) -> list[Run]:
     """Runs that were killed and not told of before; from now on they are."""
     told = []
-    for folder in _folders(runs_dir)[:LOOKED_AT]:
+    for folder in folders_in(runs_dir)[:LOOKED_AT]:
         run = Run.read(folder)
         if run is None or run.outcome != KILLED:
             continue
@@ -222,48 +213,6 @@ def newly_killed(runs_dir: Path) -> list[Run]:
                 put_json(folder / FILE, asdict(run))
                 told.append(run)
     return told
-
-
-def tidy(runs_dir: Path, *, now: int) -> None:
-    """Remove runs that are neither among the last 1,000 nor of the last 90 days."""
-    oldest = _stamp(now - KEEP_DAYS * DAY_US)
-    for folder in _folders(runs_dir)[KEEP_RUNS:]:
-        if folder.name < oldest and not _is_alive(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _folders(runs_dir: Path) -> list[Path]:
-    """Newest first; what has another name is not ours."""
-    try:
-        found = [path for path in runs_dir.iterdir() if _ID.fullmatch(path.name)]
-    except OSError:
-        return []
-    return sorted(found, reverse=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits a moment for one who looks
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _is_alive(folder: Path) -> bool:
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -284,11 +233,6 @@ def _lines_in(file: Path) -> Iterator[None]:
 
 def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
-
-
-def _stamp(micros: int) -> str:
-    """Sorts by time: 20251108T093000125."""
-    return f"{_utc(micros):%Y%m%dT%H%M%S}{micros // 1_000 % 1_000:03d}"
 
 
 def _utc(micros: int) -> datetime:

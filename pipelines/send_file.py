@@ -11,8 +11,8 @@ import yaml
 from pydantic import Field, ValidationError
 
 from features.errors import FileUnusableError
+from serving.http.request_schemas import ScoreRequest
 from serving.http.rule_schemas import ThrottleIn
-from serving.http.schemas import ScoreRequest
 
 ANYBODY: Final = "somebody"  # stands for the key of a recipient where there is none yet
 

@@ -21,8 +21,8 @@ from serving.explanation import Habit, explained, habits
 from serving.fallback import FallbackReason, worst
 from serving.holding import HoldReason
 from serving.hours import SendTime
+from serving.http.request_schemas import ScoreRequest
 from serving.http.rule_schemas import micros, rules_of, values_of
-from serving.http.schemas import ScoreRequest
 from serving.ranking import Ranking
 from serving.zones import ZoneSource
 

@@ -23,14 +23,16 @@ from starlette.types import Receive, Scope, Send
 from serving.deadline import NEVER, Deadline
 from serving.fallback import FallbackReason as Why
 from serving.http.access import is_rate_limited
+from serving.http.answer_schemas import BatchAnswer, ItemRefused
 from serving.http.bodies import JSON, body_of, parsed
 from serving.http.items import ItemReader
 from serving.http.limits import NDJSON, is_ndjson
 from serving.http.parts import Parts
 from serving.http.problems import ProblemError, mistakes
+from serving.http.request_schemas import BatchRequest
 from serving.http.rooms import RETRY_AFTER_S
 from serving.http.rule_schemas import throttle_of
-from serving.http.schemas import BatchAnswer, BatchRequest, ItemRefused, Problem
+from serving.http.schemas import Problem
 from serving.http.scoring import answers
 from serving.stages import Laps, Stage
 from serving.throttle import Throttle

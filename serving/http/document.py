@@ -5,7 +5,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from serving.http.access import Access, describe_access
-from serving.http.schemas import BatchRequest, EventsRequest, ScoreRequest
+from serving.http.request_schemas import BatchRequest, ScoreRequest
+from serving.http.schemas import EventsRequest
 
 
 def describe(app: FastAPI, access: Access) -> None:

@@ -12,6 +12,7 @@ from features.definitions.recipient import VIEW
 from features.events.schema import Event
 from models.specs import SPECS
 from serving.asks import Prediction
+from serving.http.answer_schemas import EffectOut, FallbackOut, ModelsOut
 from serving.http.answers import age_s, effects_of, fallback_of, models_of
 from serving.http.inspect_schemas import (
     ChurnWhy,
@@ -24,7 +25,7 @@ from serving.http.inspect_schemas import (
 )
 from serving.http.looks import Look, look_at, utc
 from serving.http.parts import Parts
-from serving.http.schemas import EffectOut, FallbackOut, ModelsOut, Problem
+from serving.http.schemas import Problem
 from serving.proofs import proofs, watermark
 
 _UNITS: Final = {feature.name: feature.describe()[1] for feature in VIEW.features}

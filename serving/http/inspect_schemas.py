@@ -3,8 +3,8 @@
 from pydantic import Field
 
 from features.events.schema import Actor, EventType
+from serving.http.answer_schemas import EffectOut, FallbackOut, ModelsOut
 from serving.http.rule_schemas import Strict
-from serving.http.schemas import EffectOut, FallbackOut, ModelsOut
 from serving.zones import ZoneSource
 
 

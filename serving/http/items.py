@@ -11,7 +11,7 @@ import orjson
 
 from serving.asks import Ask
 from serving.http.answers import ask_of
-from serving.http.schemas import ScoreRequest
+from serving.http.request_schemas import ScoreRequest
 
 _CANDIDATES: Final = "candidates"
 

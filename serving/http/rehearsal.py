@@ -27,9 +27,10 @@ from serving.chooser import Chooser
 from serving.clock import Clock
 from serving.decider import CHUNK, Decider, Fixed
 from serving.fallback import FallbackReason as Why
+from serving.http.answer_schemas import ScoreAnswer
 from serving.http.answers import answer_of, ask_of, record_of
+from serving.http.request_schemas import BatchRequest, ScoreRequest
 from serving.http.rule_schemas import throttle_of
-from serving.http.schemas import BatchRequest, ScoreAnswer, ScoreRequest
 from serving.items import CONTENT_LAYOUT
 from serving.known import RECIPIENT_LAYOUT
 from serving.policy import Policy

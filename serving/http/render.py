@@ -23,8 +23,9 @@ from serving.holding import HoldReason
 from serving.http.answers import ask_of
 from serving.http.parts import Parts
 from serving.http.problems import ProblemError
+from serving.http.request_schemas import MAX_CANDIDATES, ScoreRequest
 from serving.http.rule_schemas import Strict
-from serving.http.schemas import MAX_CANDIDATES, Problem, ScoreRequest
+from serving.http.schemas import Problem
 from serving.http.together import Together
 from serving.links import EXPIRES, SIGNATURE
 from serving.policy import Band

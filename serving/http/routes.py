@@ -24,20 +24,19 @@ from features.events.intake import Intake
 from features.events.log import KEPT_OUT
 from features.events.schema import Event, parse_event
 from serving.guard import STORE
+from serving.http.answer_schemas import ModelsOut, ScoreAnswer
 from serving.http.answers import ask_of, models_of
 from serving.http.bodies import body_of, parsed
 from serving.http.parts import Parts
 from serving.http.problems import MADE_UP, ProblemError
+from serving.http.request_schemas import ScoreRequest
 from serving.http.rooms import RETRY_AFTER_S
 from serving.http.schemas import (
     EventRefused,
     EventsAnswer,
     EventsRequest,
-    ModelsOut,
     Problem,
     ReadyAnswer,
-    ScoreAnswer,
-    ScoreRequest,
     StoreOut,
 )
 from serving.http.together import Together

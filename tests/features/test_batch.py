@@ -13,7 +13,7 @@ from features.definitions.content import VIEW as CONTENT
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.devices import Device
 from features.events.schema import EARLY, TARGET, Actor, Event, EventType
-from features.kernel import distinct
+from features.grouping import distinct
 from features.layout import POOL, layout_of
 from features.records import COLUMNS, EVENT, placed
 from features.signals import CODES, code_of

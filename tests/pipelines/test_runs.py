@@ -12,18 +12,16 @@ from typer.testing import CliRunner
 from features.errors import StoreUnavailableError
 from pipelines.cli import app
 from pipelines.console import EXPECTED
+from pipelines.run_folders import KEEP_DAYS, KEEP_RUNS, tidy
 from pipelines.runs import (
     DONE,
     FAILED,
     INTERRUPTED,
-    KEEP_DAYS,
-    KEEP_RUNS,
     KILLED,
     RUNNING,
     newly_killed,
     recorded,
     runs_in,
-    tidy,
 )
 
 DAY_NS = 86_400_000_000_000

@@ -17,8 +17,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from pipelines.processes import free_port, wait_until_ready
+from serving.http.answer_schemas import ScoreAnswer
 from serving.http.app import create_app
-from serving.http.schemas import ScoreAnswer
 from serving.settings import ServingSettings
 
 # What is answered must not depend on how busy the machine is; tests of the deadline set their own.

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from serving.http.schemas import ScoreAnswer
+from serving.http.answer_schemas import ScoreAnswer
 from tests.serving.asking import LATE_ANSWERS, bodies_of, kept_from_the_cpu_s, metric
 
 PER_S = 200

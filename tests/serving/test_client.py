@@ -23,7 +23,9 @@ from pydantic import BaseModel
 from serving.client import Answer, AsyncClient, Client, ClientReason, asynchronous
 from serving.client.local import local_answer
 from serving.errors import EventsNotStoredError
-from serving.http.schemas import EventsAnswer, ScoreAnswer, ScoreRequest
+from serving.http.answer_schemas import ScoreAnswer
+from serving.http.request_schemas import ScoreRequest
+from serving.http.schemas import EventsAnswer
 from serving.keys import KeyFile, Scope
 from tests.serving.conftest import complete, starting
 

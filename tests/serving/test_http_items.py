@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from serving.http.answers import ask_of
 from serving.http.items import ItemReader
-from serving.http.schemas import ScoreRequest
+from serving.http.request_schemas import ScoreRequest
 
 CANDIDATES = st.sampled_from([
     [], None, "a", [{"content_id": "a"}], [{"content_id": 1}], [{"content_id": "a", "more": 1}],

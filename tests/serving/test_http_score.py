@@ -11,7 +11,7 @@ from features.definitions.recipient import VIEW
 from features.packed import PackedStore
 from features.packing import pack, unpack
 from models.specs import SPECS
-from serving.http.schemas import BatchAnswer
+from serving.http.answer_schemas import BatchAnswer
 from serving.scorer import RECIPIENT_LAYOUT
 
 MARK = "jane.doe@example.org"

@@ -10,7 +10,7 @@ from features.events.mapping import Mapping
 from features.events.schema import MAX_KEY_CHARS, parse_event
 from features.events.words import LONGEST, MOST, STOP_WORDS, topics_of
 from serving.http.answers import ask_of
-from serving.http.schemas import ScoreRequest
+from serving.http.request_schemas import ScoreRequest
 
 AT = 1_770_000_000_000_000
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), max_size=300)
