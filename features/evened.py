@@ -27,13 +27,9 @@ AGING: Final = 0.75 * np.exp(-np.arange(HOURS_PER_WEEK) / 7.0) + 0.25 * np.exp(
 # Of what an evenly mailed person does, the share that needs a mail. From 0.3 to 0.7 makes little
 # difference; 0 is the histogram itself, near 1 a few nights' visits outweigh everything.
 EXPOSED: Final = 0.5
-# Column s: what mails delivered in each hour of the week add to how exposed hour s is.
-_INVITES: Final = (
-    np.sum(
-        [w * np.roll(np.eye(HOURS_PER_WEEK), age, axis=1) for age, w in enumerate(AGING)], axis=0
-    )
-    / AGING.sum()
-)
+_HOURS: Final = np.arange(HOURS_PER_WEEK)
+# Row h, column s: what mails delivered in hour h of the week add to how exposed hour s is.
+_INVITES: Final = AGING[(_HOURS - _HOURS[:, None]) % HOURS_PER_WEEK] / AGING.sum()
 
 
 def evened(active: NDArray[Any], mails: NDArray[Any]) -> Weeks:

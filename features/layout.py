@@ -7,9 +7,10 @@ layout says which slots and channels an event of a given code touches.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ NOTHING, DOUBTFUL, SURE = 0, 1, 2  # what an event makes of its hour
 
 Slot = tuple[Decayed, bool]  # the counter, and whether for its doubtful evidence
 Channel = tuple[Signal, bool]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,13 +103,13 @@ def layout_of(view: FeatureView) -> Layout:
         (counter, doubtful)
         for counter in counters_of(view.features)
         for doubtful in (False, True)
-        if any(_falls(counter.signal, code, doubtful=doubtful) for code in range(len(CODES)))
+        if _codes_of(counter.signal, doubtful=doubtful)
     )
     channels = tuple(
         (signal, doubtful)
         for signal in signals_of(view)
         for doubtful in (False, True)
-        if any(_falls(signal, code, doubtful=doubtful) for code in range(len(CODES)))
+        if _codes_of(signal, doubtful=doubtful)
     )
     _check_hourly(view, slots)
     if len(channels) > MOST_CHANNELS:
@@ -131,21 +133,14 @@ def layout_of(view: FeatureView) -> Layout:
         half_lives_s=np.array(spans, dtype=np.float64),
         spans=tuple(spans),
         channels=channels,
-        plain=tuple(
-            tuple(
-                (slot, counter.signal.weight is Weight.VALUE)
-                for slot, (counter, doubtful) in enumerate(slots)
-                if not counter.signal.per_hour and _falls(counter.signal, code, doubtful=doubtful)
-            )
-            for code in codes
+        plain=_by_code(
+            ((slot, counter.signal.weight is Weight.VALUE), _codes_of(counter.signal, doubtful=d))
+            for slot, (counter, d) in enumerate(slots)
+            if not counter.signal.per_hour
         ),
-        channels_of=tuple(
-            tuple(
-                i
-                for i, (signal, doubtful) in enumerate(channels)
-                if _falls(signal, code, doubtful=doubtful)
-            )
-            for code in codes
+        channels_of=_by_code(
+            (i, _codes_of(signal, doubtful=doubtful))
+            for i, (signal, doubtful) in enumerate(channels)
         ),
         hour_kind=np.array([_hour_kind(view, code) for code in codes], np.uint8),
         is_exposure=np.array(
@@ -177,9 +172,23 @@ def week_of_hour(hour: int) -> int:
     return (hour + MONDAY_SHIFT) // HOURS_PER_WEEK
 
 
-def _falls(signal: Signal, code: int, *, doubtful: bool) -> bool:
-    """Whether events of a code fall into a signal's doubtful or into its sure part."""
-    return signal.counts(CODES[code]) and signal.doubts(CODES[code]) == doubtful
+@lru_cache(maxsize=256)  # a signal is counted with several half-lives
+def _codes_of(signal: Signal, *, doubtful: bool) -> tuple[int, ...]:
+    """The codes whose events fall into a signal's doubtful or into its sure part."""
+    return tuple(
+        code
+        for code, event in enumerate(CODES)
+        if signal.counts(event) and signal.doubts(event) == doubtful
+    )
+
+
+def _by_code(found: Iterable[tuple[T, tuple[int, ...]]]) -> tuple[tuple[T, ...], ...]:
+    """Of each event code what it is to be added to, in order."""
+    out: list[list[T]] = [[] for _ in CODES]
+    for one, codes in found:
+        for code in codes:
+            out[code].append(one)
+    return tuple(map(tuple, out))
 
 
 def _hour_kind(view: FeatureView, code: int) -> int:

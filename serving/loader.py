@@ -9,6 +9,7 @@ next look.
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
@@ -71,12 +72,9 @@ class Loader:
 
     def look(self) -> bool:
         """Load what has changed in the folder; returns whether anything did."""
-        loaded: dict[str, Loaded] = {}
+        self._take_champions()
         off = frozenset(spec.name for spec in SPECS if self._folder.is_off(spec.name))
-        for spec in SPECS:
-            model = self._champion(spec.name)
-            if model is not None and spec.name not in off:
-                loaded[spec.name] = model
+        loaded = {name: at_hand[-1] for name, at_hand in self._at_hand.items() if name not in off}
         self.shadows = self._challengers()
         if loaded == self.current.by_name and off == self.current.off:
             return False
@@ -96,43 +94,72 @@ class Loader:
         if before is not None and before.version == version:
             return before
         try:
-            return self._new(name, version)
+            model = self._read(name, version)
+            if model is not None:
+                self._warm_with({name: model})
         except ModelError as error:
             self._bad_shadows[name] = version
             LOG.error("%s %s is no shadow: %s", name, version, error)  # noqa: TRY400
             self._refused(name, str(error))
             return None
-
-    def _champion(self, name: str) -> Loaded | None:
-        """What the folder names, else what was there: the last one that could be loaded."""
-        at_hand = self._at_hand.setdefault(name, [])
-        last = at_hand[-1] if at_hand else None
-        pointer = self._folder.champion(name)
-        if pointer is None or (last is not None and last.version == pointer.version):
-            return last
-        if self._known_bad.get(name) == pointer.version:
-            return last
-        model = next((one for one in at_hand if one.version == pointer.version), None)
-        try:
-            model = model or self._new(name, pointer.version)
-        except ModelError as error:
-            self._refuse(name, pointer.version, str(error))
-            return last
-        if model is None:
-            return last
-        self._known_bad.pop(name, None)
-        self._at_hand[name] = [*at_hand[-1:], model]
         return model
 
-    def _new(self, name: str, version: str) -> Loaded | None:
+    def _take_champions(self) -> None:
+        """Take what the folder names; what was there stays where that cannot be loaded."""
+        new: dict[str, Loaded] = {}
+        for spec in SPECS:
+            name, at_hand = spec.name, self._at_hand.get(spec.name, [])
+            pointer = self._folder.champion(name)
+            wanted = "" if pointer is None else pointer.version
+            if not wanted or wanted == self._known_bad.get(name):
+                continue
+            if at_hand and wanted == at_hand[-1].version:
+                continue
+            model = next((one for one in at_hand if one.version == wanted), None)
+            if model is not None:  # it has served before
+                self._take(name, model)
+                continue
+            try:
+                model = self._read(name, wanted)
+            except ModelError as error:
+                self._refuse(name, wanted, str(error))
+                continue
+            if model is not None:
+                new[name] = model
+        for name, model in self._rehearsed(new).items():
+            self._take(name, model)
+
+    def _take(self, name: str, model: Loaded) -> None:
+        self._known_bad.pop(name, None)
+        self._at_hand[name] = [*self._at_hand.get(name, [])[-1:], model]
+
+    def _rehearsed(self, new: Mapping[str, Loaded]) -> Mapping[str, Loaded]:
+        """Those that can answer: all of them at once, or each alone to find who cannot."""
+        if len(new) > 1:
+            with suppress(ModelError):
+                self._warm_with(new)
+                return new
+        sound = {}
+        for name, model in new.items():
+            try:
+                self._warm_with({name: model})
+            except ModelError as error:
+                self._refuse(name, model.version, str(error))
+            else:
+                sound[name] = model
+        return sound
+
+    def _read(self, name: str, version: str) -> Loaded | None:
         """A bundle from disk; None while it is on trial."""
         folder = self._folder.folder(name, version)
         digest = digest_of(folder)
         if self._trials is not None and not self._trials.has_passed(folder, name, digest):
             return None
-        model = Loaded(load_bundle(folder, name=name, digest=digest), version)
-        self._warm(replace(self.current, by_name={**self.current.by_name, name: model}))
-        return model
+        return Loaded(load_bundle(folder, name=name, digest=digest), version)
+
+    def _warm_with(self, new: Mapping[str, Loaded]) -> None:
+        """Let new models answer, each in its place among those that serve."""
+        self._warm(replace(self.current, by_name={**self.current.by_name, **new}))
 
     def _warm(self, champions: Champions) -> None:
         try:
@@ -159,7 +186,8 @@ class Loader:
         if self._trials is not None:
             self._trials.settle()
             self._look_again()
-        self._warm(self.current)  # all together, or none where there are none
+        if not self.current.by_name:
+            self._warm(self.current)  # what answers without models is to be warm as well
         for name, work, wait_s in (
             ("opportune-follower", self._bring_in, every_s),
             ("opportune-loader", self._look_again, min(every_s, LOOK_EVERY_S)),

@@ -96,7 +96,7 @@ def test_each_new_model_rehearses_with_those_that_serve(folder):
     loader = Loader(folder, rehearse=lambda champions: seen.append(set(champions.by_name)))
     loader.start(every_s=60)
     loader.stop()
-    assert seen[-1] == set(BY_NAME)
+    assert seen == [set(BY_NAME)]  # all that is new at once
     n = len(seen)
     shutil.copytree(folder.folder("churn", "1"), folder.folder("churn", "2"))
     folder.point("churn", "2")
@@ -105,6 +105,23 @@ def test_each_new_model_rehearses_with_those_that_serve(folder):
     folder.point("churn", "1")
     loader.look()
     assert len(seen) == n + 1  # what has served needs no rehearsal
+
+
+@pytest.mark.parametrize("blamed", BY_NAME)
+def test_of_several_new_ones_only_who_cannot_answer_is_kept_out(folder, blamed):
+    """Whoever is blamed when they all fail together: what one of them breaks is broken for all."""
+
+    def rehearse(champions):
+        if "churn" in champions.by_name:
+            raise RehearsalError(blamed, "answers a made-up call with internal")
+
+    refused = []
+    loader = Loader(folder, refused=lambda *told: refused.append(told), rehearse=rehearse)
+    assert loader.look()
+    assert {n: loader.current.version(n) for n in BY_NAME} == {**ONES, "churn": "none"}
+    assert [name for name, _ in refused] == ["churn"]
+    assert not loader.look()
+    assert len(refused) == 1  # it is not tried again and again
 
 
 def test_a_fault_of_the_rehearsal_itself_keeps_no_model_out(folder):
