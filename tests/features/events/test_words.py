@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from features.errors import EventRejectedError, RejectReason
 from features.events.mapped import RowMapper
 from features.events.mapping import Mapping
-from features.events.schema import MAX_KEY_CHARS, parse_event
+from features.events.schema import MAX_KEY_CHARS, MAX_TOPICS, parse_event
 from features.events.words import LONGEST, MOST, STOP_WORDS, topics_of
 from serving.http.answers import ask_of
 from serving.http.request_schemas import ScoreRequest
@@ -43,7 +43,12 @@ def test_an_event_a_candidate_and_an_import_take_the_same_topics_of_a_text(text)
     assert event_of(topics=list(topics)).topics == topics  # they are legal as they stand
 
 
-@given(TEXTS, st.lists(st.text("abc", min_size=1, max_size=5), min_size=1, unique=True))
+TOPICS = st.lists(
+    st.text("abc", min_size=1, max_size=5), min_size=1, max_size=MAX_TOPICS, unique=True
+)
+
+
+@given(TEXTS, TOPICS)
 def test_topics_that_are_given_win(text, topics):
     assert event_of(text=text, topics=topics).topics == tuple(topics)
     assert candidate_of(text=text, topics=topics).topics == tuple(topics)
