@@ -4,8 +4,9 @@
 
 Each world is the demo with a seed of its own, every second one twisted: history, models, six weeks
 of mails decided over HTTP by a real service, a change of all tastes, a kill, a retrain with gates.
-Beside the simulator's truth stands what the holdout says. The seeds follow from the commit where
-none is given, so nobody can tune to them.
+Beside the simulator's truth stands what the holdout says, and how often its interval holds zero
+when those decided for are dealt into arms anew, so that nothing sets the arms apart. The seeds
+follow from the commit where none is given, so nobody can tune to them.
 """
 
 import os
@@ -16,17 +17,24 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import polars as pl
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import t as student
 
+from features import decisions
+from features.events.log import EventLog
 from features.events.world_parameters import Twists
 from pipelines.demo import demo
 from pipelines.settings import Settings
+from training.monitoring import arms
+from training.monitoring.outcomes import decisions_once, outcomes
 
 N_WORLDS: Final = int(os.environ.get("OPPORTUNE_BENCH_WORLDS", "8"))
 N_RECIPIENTS: Final = int(os.environ.get("OPPORTUNE_BENCH_RECIPIENTS", "2000"))
 WEEKS: Final = 24
+DEALS: Final = 100
+HELD_OUT: Final = 0.2  # as the demo's service is set
 
 
 def played(seed: int, folder: Path) -> dict[str, float]:
@@ -40,6 +48,7 @@ def played(seed: int, folder: Path) -> dict[str, float]:
         true, said = told.worth, told.weeks[-1].held_out
         cut = next(week.power_cut for week in told.weeks if week.power_cut)
         promoted = sum(len(week.swap_s) for week in told.weeks)
+        at_zero = holds_zero(settings, seed=seed)
     assert true is not None
     assert said is not None
     return {
@@ -53,10 +62,30 @@ def played(seed: int, folder: Path) -> dict[str, float]:
         "its low end": said.low,
         "its high end": said.high,
         "its interval holds the truth": float(said.low <= true.lift <= said.high),
+        "arms dealt anew whose interval holds zero": at_zero,
         "promoted by the gates": promoted,
         "decided the same after a kill": cut.n_same / cut.n_asked,
         "events lost": cut.n_lost,
     }
+
+
+def holds_zero(settings: Settings, *, seed: int) -> float:
+    """The share of deals whose interval holds the lift of nothing; 0.95 is meant."""
+    with EventLog(settings.events_dir) as log:
+        events = log.scan()
+        newest = pl.max_horizontal("occurred_at", "received_at").max()
+        as_of = int(events.select(newest).collect().item()) + 1
+        once = decisions_once(decisions.read(settings.decisions_dir), as_of=as_of)
+        personal = outcomes(once, events, as_of=as_of).rows.filter(arm="personal")
+    people = personal["recipient_key"].unique(maintain_order=True)
+    rng = np.random.default_rng(seed)
+    held = []
+    for _ in range(DEALS):
+        dealt = pl.DataFrame({"recipient_key": people, "draw": rng.random(len(people))})
+        arm = pl.when(pl.col("draw") < HELD_OUT).then(pl.lit(arms.HOLDOUT)).otherwise("arm")
+        lift = arms.lift_of(personal.join(dealt, on="recipient_key").with_columns(arm=arm))
+        held.append(lift is not None and lift.low <= 0.0 <= lift.high)
+    return float(np.mean(held))
 
 
 def main() -> None:
