@@ -58,7 +58,7 @@ class Features(Mapping[str, float]):
         self._row = row
 
     def __getitem__(self, name: str) -> float:
-        return float(self._row.item(PLACE[name]))
+        return self._row.item(PLACE[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(PLACE)

@@ -139,15 +139,15 @@ def reason_codes(features: Mapping[str, float]) -> list[ReasonCode]:
         return []
     trend = features["active_velocity_hl30d_hl120d"]
     has_history = features["active_total"] >= MIN_EVIDENCE
-    holds = {
-        ReasonCode.CADENCE_RISING: has_history and trend > 0.3,
-        ReasonCode.CADENCE_SLOWING: has_history and trend < -0.3,
-        ReasonCode.CART_PENDING: features["cart_open"] > 0,
-        ReasonCode.LONG_SILENCE: features["days_since_active"] > 60,
-        ReasonCode.NEW_RECIPIENT: features["days_since_first_active"] < 30,
-        ReasonCode.OPTED_OUT: features["days_since_opted_out"] >= 0,
-    }
-    return [code for code, is_so in holds.items() if is_so]
+    holds = (
+        (ReasonCode.CADENCE_RISING, has_history and trend > 0.3),
+        (ReasonCode.CADENCE_SLOWING, has_history and trend < -0.3),
+        (ReasonCode.CART_PENDING, features["cart_open"] > 0),
+        (ReasonCode.LONG_SILENCE, features["days_since_active"] > 60),
+        (ReasonCode.NEW_RECIPIENT, features["days_since_first_active"] < 30),
+        (ReasonCode.OPTED_OUT, features["days_since_opted_out"] >= 0),
+    )
+    return [code for code, is_so in holds if is_so]
 
 
 @lru_cache(maxsize=4_096)  # nearly all are the same few whole hours

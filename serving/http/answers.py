@@ -29,6 +29,14 @@ from serving.zones import ZoneSource
 Answer = dict[str, Any]
 MODELS: Final = tuple(spec.name for spec in SPECS)
 RECORD_VERSION: Final = 2  # of lines in the log of decisions
+_PRIORS: Final = frozenset(  # reasons why an hour is nobody's word
+    {
+        FallbackReason.NO_MODEL,
+        FallbackReason.SWITCHED_OFF,
+        FallbackReason.BAD_SCORE,
+        FallbackReason.INTERNAL,
+    }
+)
 
 
 def ask_of(body: ScoreRequest, candidates: tuple[Candidate, ...] | None = None) -> Ask:
@@ -211,12 +219,7 @@ def _content(ranked: Ranking) -> dict[str, Any]:
 
 def _basis(prediction: Prediction, champions: Champions) -> str:
     model = champions.by_name.get("send_time")
-    is_prior = prediction.reasons["send_time"] in {
-        FallbackReason.NO_MODEL,
-        FallbackReason.SWITCHED_OFF,
-        FallbackReason.BAD_SCORE,
-        FallbackReason.INTERNAL,
-    }
+    is_prior = prediction.reasons["send_time"] in _PRIORS
     return "prior" if model is None or is_prior else model.bundle.manifest.basis
 
 
