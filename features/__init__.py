@@ -7,6 +7,7 @@
 * `state`, `packing`      one recipient's state: update, merge, bytes
 * `block`, `fold`         many states at once, and a batch of events into them
 * `kernel`, `batch`       the same rule compiled over a sorted log, read at any moment
+* `grouping`, `records`   the log's events put by key, compiled
 * `corrections`, `coding` what changes the past: labels found out later, erasures
 * `stream`, `bulk_states` online states from the log, batch by batch and all at once
 * `online`, `packed*`, `redis_*`   the packed store over SQLite and Redis

@@ -27,9 +27,21 @@ AGING: Final = 0.75 * np.exp(-np.arange(HOURS_PER_WEEK) / 7.0) + 0.25 * np.exp(
 # Of what an evenly mailed person does, the share that needs a mail. From 0.3 to 0.7 makes little
 # difference; 0 is the histogram itself, near 1 a few nights' visits outweigh everything.
 EXPOSED: Final = 0.5
-_HOURS: Final = np.arange(HOURS_PER_WEEK)
+
+
+def toeplitz(aging: Weeks, period: int = HOURS_PER_WEEK) -> Weeks:
+    """Shape (period, period): column s sums what lies in the hours after s, weighed by age.
+
+    Args:
+        aging: The weight of each age in hours, no longer than the period.
+    """
+    hours = np.arange(period)
+    ages = (hours[:, None] - hours) % period
+    return np.asarray(np.pad(aging, (0, period - len(aging)))[ages])
+
+
 # Row h, column s: what mails delivered in hour h of the week add to how exposed hour s is.
-_INVITES: Final = AGING[(_HOURS - _HOURS[:, None]) % HOURS_PER_WEEK] / AGING.sum()
+_INVITES: Final = np.ascontiguousarray(toeplitz(AGING).T) / AGING.sum()
 
 
 def evened(active: NDArray[Any], mails: NDArray[Any]) -> Weeks:

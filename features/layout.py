@@ -29,7 +29,7 @@ NOTHING, DOUBTFUL, SURE = 0, 1, 2  # what an event makes of its hour
 
 Slot = tuple[Decayed, bool]  # the counter, and whether for its doubtful evidence
 Channel = tuple[Signal, bool]
-T = TypeVar("T")
+_Told = TypeVar("_Told")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +118,6 @@ def layout_of(view: FeatureView) -> Layout:
     spans = [counter.half_life for counter, _ in slots]
     if view.rhythm_half_life is not None:
         spans += [view.rhythm_half_life] * (3 * HOURS_PER_WEEK)
-    codes = range(len(CODES))
     by_hour = [(i, doubtful) for i, (c, doubtful) in enumerate(slots) if c.signal.per_hour]
     hour_slots: tuple[tuple[int, ...], ...] = (
         (),
@@ -142,9 +141,9 @@ def layout_of(view: FeatureView) -> Layout:
             (i, _codes_of(signal, doubtful=doubtful))
             for i, (signal, doubtful) in enumerate(channels)
         ),
-        hour_kind=np.array([_hour_kind(view, code) for code in codes], np.uint8),
+        hour_kind=_hour_kinds(view.active),
         is_exposure=np.array(
-            [view.exposed is not None and view.exposed.counts(CODES[code]) for code in codes]
+            [view.exposed is not None and view.exposed.counts(event) for event in CODES]
         ),
         hour_slots=hour_slots,
         tracks_hours=bool(by_hour) or weekly or view.rhythm_half_life is not None,
@@ -182,19 +181,20 @@ def _codes_of(signal: Signal, *, doubtful: bool) -> tuple[int, ...]:
     )
 
 
-def _by_code(found: Iterable[tuple[T, tuple[int, ...]]]) -> tuple[tuple[T, ...], ...]:
+def _by_code(found: Iterable[tuple[_Told, tuple[int, ...]]]) -> tuple[tuple[_Told, ...], ...]:
     """Of each event code what it is to be added to, in order."""
-    out: list[list[T]] = [[] for _ in CODES]
+    out: list[list[_Told]] = [[] for _ in CODES]
     for one, codes in found:
         for code in codes:
             out[code].append(one)
     return tuple(map(tuple, out))
 
 
-def _hour_kind(view: FeatureView, code: int) -> int:
-    if not view.active.counts(CODES[code]):
-        return NOTHING
-    return DOUBTFUL if view.active.doubts(CODES[code]) else SURE
+def _hour_kinds(active: Signal) -> NDArray[np.uint8]:
+    kinds = np.full(len(CODES), NOTHING, np.uint8)
+    for kind in (DOUBTFUL, SURE):
+        kinds[list(_codes_of(active, doubtful=kind == DOUBTFUL))] = kind
+    return kinds
 
 
 def _check_hourly(view: FeatureView, slots: tuple[Slot, ...]) -> None:

@@ -7,7 +7,10 @@ and begun again, and asked about the newest mails once more.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
+
+import polars as pl
 
 from features import decisions
 from features.errors import StoreUnavailableError
@@ -87,9 +90,13 @@ def play(
 
 def holdout_lift(places: Places, *, at: int) -> Measured | None:
     """What somebody who knows no truth says: the others beside those held out, mature mails."""
-    log = decisions.read(places.settings.decisions_dir)
-    events = places.log.scan(as_of=at)
-    return lift_of(outcomes(decisions_once(log, as_of=at), events, as_of=at).rows)
+    return lift_of(answered(places.settings.decisions_dir, places.log, at=at))
+
+
+def answered(decisions_dir: Path, log: EventLog, *, at: int) -> pl.DataFrame:
+    """Mature decisions with what became of their mails by a moment (microseconds)."""
+    once = decisions_once(decisions.read(decisions_dir), as_of=at)
+    return outcomes(once, log.scan(as_of=at), as_of=at).rows
 
 
 def drifts_at(since: int) -> int:

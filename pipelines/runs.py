@@ -235,9 +235,5 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _utc(micros: int) -> datetime:
-    return datetime.fromtimestamp(micros / 1e6, UTC)
-
-
 def _iso(micros: int) -> str:
-    return _utc(micros).isoformat(timespec="milliseconds")
+    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat(timespec="milliseconds")

@@ -8,8 +8,8 @@ next look.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
@@ -107,27 +107,28 @@ class Loader:
     def _take_champions(self) -> None:
         """Take what the folder names; what was there stays where that cannot be loaded."""
         new: dict[str, Loaded] = {}
-        for spec in SPECS:
-            name, at_hand = spec.name, self._at_hand.get(spec.name, [])
-            pointer = self._folder.champion(name)
-            wanted = "" if pointer is None else pointer.version
-            if not wanted or wanted == self._known_bad.get(name):
+        for name in (spec.name for spec in SPECS):
+            wanted = self._wanted(name)
+            if not wanted:
                 continue
-            if at_hand and wanted == at_hand[-1].version:
+            at_hand = self._at_hand.get(name, [])
+            served = next((one for one in at_hand if one.version == wanted), None)
+            if served is not None:
+                self._take(name, served)
                 continue
-            model = next((one for one in at_hand if one.version == wanted), None)
-            if model is not None:  # it has served before
-                self._take(name, model)
-                continue
-            try:
+            with self._refusing(name, wanted):
                 model = self._read(name, wanted)
-            except ModelError as error:
-                self._refuse(name, wanted, str(error))
-                continue
-            if model is not None:
-                new[name] = model
+                if model is not None:
+                    new[name] = model
         for name, model in self._rehearsed(new).items():
             self._take(name, model)
+
+    def _wanted(self, name: str) -> str:
+        """The version to take; empty for none, the one that serves, or one that was refused."""
+        pointer = self._folder.champion(name)
+        wanted = "" if pointer is None else pointer.version
+        versions = [one.version for one in self._at_hand.get(name, [])]
+        return "" if wanted in {self._known_bad.get(name), *versions[-1:]} else wanted
 
     def _take(self, name: str, model: Loaded) -> None:
         self._known_bad.pop(name, None)
@@ -141,13 +142,20 @@ class Loader:
                 return new
         sound = {}
         for name, model in new.items():
-            try:
+            with self._refusing(name, model.version):
                 self._warm_with({name: model})
-            except ModelError as error:
-                self._refuse(name, model.version, str(error))
-            else:
                 sound[name] = model
         return sound
+
+    @contextmanager
+    def _refusing(self, name: str, version: str) -> Iterator[None]:
+        """What is wrong with a version is told once, and it is not tried again."""
+        try:
+            yield
+        except ModelError as error:
+            self._known_bad[name] = version
+            LOG.error("%s %s is not taken: %s", name, version, error)  # noqa: TRY400
+            self._refused(name, str(error))
 
     def _read(self, name: str, version: str) -> Loaded | None:
         """A bundle from disk; None while it is on trial."""
@@ -217,11 +225,6 @@ class Loader:
             self._follow()
         except Exception:  # whatever a registry says, what is on disk can be loaded
             LOG.exception("following the registry failed; looking at the folder alone")
-
-    def _refuse(self, name: str, version: str, why: str) -> None:
-        self._known_bad[name] = version
-        LOG.error("%s %s is not taken: %s", name, version, why)
-        self._refused(name, why)
 
     def _announce(self, loaded: Mapping[str, Loaded], off: frozenset[str]) -> None:
         for name in off ^ self.current.off:

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from features.evened import AGING
+from features.evened import AGING, toeplitz
 from features.layout import HOURS_PER_WEEK
 
 Floats = NDArray[np.float64]
@@ -43,12 +43,6 @@ def fit_aging(activity: Floats, slot: NDArray[np.int64], age_h: Floats) -> Float
     expected = usual * (answers.sum() / max(float(usual.sum()), 1e-12))
     aging = USUAL * (answers + WORTH) / (expected + WORTH)
     return np.asarray(aging / aging.sum())
-
-
-def toeplitz(aging: Floats, period: int = HOURS_PER_WEEK) -> Floats:
-    """Shape (period, period): column s sums what lies in the hours after s, weighed by age."""
-    rolled = [w * np.roll(np.eye(period), -age, axis=1) for age, w in enumerate(aging)]
-    return np.asarray(np.sum(rolled, axis=0))
 
 
 def seen_after(activity: Floats, aging: Floats = USUAL) -> Floats:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from features.evened import toeplitz
 from models.spec import HOURS_PER_WEEK
 from models.specs.send_time import LEVEL, SPEC
-from training.aging import seen_after, toeplitz
+from training.aging import seen_after
 from training.rhythm import TO_HOUR, Past, Rhythm
 from training.send_link import SendLink
 from training.spread import Spread, interval

@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
+from features.evened import toeplitz
 from models.spec import HOURS_PER_WEEK
 from models.specs.send_time import SPEC
-from training.aging import toeplitz
 from training.graphs import Nodes, of_nodes
 from training.rhythm import MOST, SMOOTH, TEMPER, TO_DAY, TO_HOUR, Rhythm
 from training.send_chain import FLAGS, LEVEL_ENDS, SendChain, Side

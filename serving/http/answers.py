@@ -1,6 +1,6 @@
 """Requests to asks, predictions and decisions to answers: translation only.
 
-An answer is plain data in the shape of `schemas.ScoreAnswer`. It is not made a checked model here:
+An answer is plain data in the shape of `ScoreAnswer`. It is not made a checked model here:
 tests hold every answer to the schema, strictly, and a check of each would cost a fifth of a batch.
 """
 

@@ -2,7 +2,7 @@
 
 A mailing asks about the same candidates for everybody. To compare what was said of them with what
 the item before said takes a tenth of checking it anew, and asks that share the very same candidates
-are ranked together (`serving.policy.rankings`).
+are ranked together (`serving.ranking`).
 """
 
 from typing import Any, Final

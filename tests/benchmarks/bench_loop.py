@@ -22,19 +22,18 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import t as student
 
-from features import decisions
 from features.events.log import EventLog
 from features.events.world_parameters import Twists
 from pipelines.demo import demo
+from pipelines.demo_servers import OWN
+from pipelines.demo_weeks import answered
 from pipelines.settings import Settings
 from training.monitoring import arms
-from training.monitoring.outcomes import decisions_once, outcomes
 
 N_WORLDS: Final = int(os.environ.get("OPPORTUNE_BENCH_WORLDS", "8"))
 N_RECIPIENTS: Final = int(os.environ.get("OPPORTUNE_BENCH_RECIPIENTS", "2000"))
 WEEKS: Final = 24
 DEALS: Final = 100
-HELD_OUT: Final = 0.2  # as the demo's service is set
 
 
 def played(seed: int, folder: Path) -> dict[str, float]:
@@ -72,17 +71,15 @@ def played(seed: int, folder: Path) -> dict[str, float]:
 def holds_zero(settings: Settings, *, seed: int) -> float:
     """The share of deals whose interval holds the lift of nothing; 0.95 is meant."""
     with EventLog(settings.events_dir) as log:
-        events = log.scan()
         newest = pl.max_horizontal("occurred_at", "received_at").max()
-        as_of = int(events.select(newest).collect().item()) + 1
-        once = decisions_once(decisions.read(settings.decisions_dir), as_of=as_of)
-        personal = outcomes(once, events, as_of=as_of).rows.filter(arm="personal")
+        as_of = int(log.scan().select(newest).collect().item()) + 1
+        personal = answered(settings.decisions_dir, log, at=as_of).filter(arm="personal")
     people = personal["recipient_key"].unique(maintain_order=True)
     rng = np.random.default_rng(seed)
     held = []
     for _ in range(DEALS):
         dealt = pl.DataFrame({"recipient_key": people, "draw": rng.random(len(people))})
-        arm = pl.when(pl.col("draw") < HELD_OUT).then(pl.lit(arms.HOLDOUT)).otherwise("arm")
+        arm = pl.when(pl.col("draw") < OWN["holdout"]).then(pl.lit(arms.HOLDOUT)).otherwise("arm")
         lift = arms.lift_of(personal.join(dealt, on="recipient_key").with_columns(arm=arm))
         held.append(lift is not None and lift.low <= 0.0 <= lift.high)
     return float(np.mean(held))

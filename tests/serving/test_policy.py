@@ -304,7 +304,8 @@ def test_what_stands_out_needs_features():
 def test_a_band_moves_only_past_an_edge_and_its_margin(p, previous):
     known = policy.band(p, previous)
     assert policy.band(p, known) is known  # and having moved it stays
-    if all(abs(p - edge) > policy.STAYS + 1e-9 for edge in policy.EDGES):
+    stays = policy.STAYS
+    if all(p < edge - stays or p >= edge + stays for edge in policy.EDGES):
         assert known is policy.band(p)
 
 

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.evened import toeplitz
 from models.spec import HOURS_PER_WEEK
 from models.specs.send_time import LEVEL, SPEC
-from training.aging import USUAL, seen_after, toeplitz
+from training.aging import USUAL, seen_after
 from training.rhythm import SMOOTH, Past, Rhythm, fit_rhythm, global_week, hits, log_likelihood
 from training.send_link import MAX_SLOPE, MIN_SENDS, fit_link
 
