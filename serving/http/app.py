@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
-from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -41,7 +40,7 @@ from serving.http.parts import Parts
 from serving.http.patience import Patience
 from serving.http.privacy import privacy_router
 from serving.http.problems import ProblemError, response_of
-from serving.http.rehearsal import Rehearsal, open_stores, walk
+from serving.http.rehearsal import Rehearsal, open_stores
 from serving.http.render import render_router
 from serving.http.routes import router_of
 from serving.http.together import Together
@@ -109,7 +108,6 @@ def create_app(
         loader.start(every_s=settings.poll_s)
         open_stores(parts.decider, parts.chooser, now=clock())
         await run_in_threadpool(open_stores, parts.decider, parts.chooser, now=clock())
-        await walk(app)
         # What is there by now stays: without this the collector walks through it again and again,
         # a quarter of the time that taking events in costs.
         for one in beside:
@@ -143,24 +141,24 @@ def create_app(
         link_secret=settings.render_secret.get_secret_value() if settings.render_secret else "",
     )
     guarded = route_class(access)
-    _score(app, parts, guarded)
-    app.include_router(privacy_router(parts, settings, store, keeper, guarded))
-    app.include_router(inspect_router(parts, settings.erasures_dir, guarded))
-    app.include_router(pages_router(parts, pages := Pages(), guarded))
+    together = Together(parts)
     webhooks = _webhooks(settings, log, told_of)
-    app.include_router(webhook_router(webhooks, folding, metrics, clock, guarded, parts.intakes))
+    routers = (
+        router_of(parts, together, guarded),
+        batch_router(parts, guarded),
+        render_router(parts, together, guarded),
+        privacy_router(parts, settings, store, keeper, guarded),
+        inspect_router(parts, settings.erasures_dir, guarded),
+        pages_router(parts, pages := Pages(), guarded),
+        webhook_router(webhooks, folding, metrics, clock, guarded, parts.intakes),
+    )
+    # The routes themselves, not by `include_router`: each call would be matched by its router, and
+    # then once more. The first are asked for most, so they come before those of the document.
+    app.router.routes[:0] = [route for router in routers for route in router.routes]
     _answer_mistakes(app, pages)
     describe(app, access)
     _wrap(app, parts, tracing, settings)
     return app
-
-
-def _score(app: FastAPI, parts: Parts, guarded: type[APIRoute]) -> None:
-    """The routes that answer asks; single ones that arrive at once are computed together."""
-    together = Together(parts)
-    app.include_router(router_of(parts, together, guarded))
-    app.include_router(batch_router(parts, guarded))
-    app.include_router(render_router(parts, together, guarded))
 
 
 def _catch_up(folding: Folding) -> None:

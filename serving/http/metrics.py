@@ -123,6 +123,7 @@ class Metrics:
             buckets=AGE_S,
             registry=self._registry,
         )
+        self._seen: dict[tuple[str, int], Histogram] = {}
         self._answered: dict[tuple[str, str], Counter] = {}
         self._decided: dict[tuple[str, str, str], Counter] = {}
         self._by_stage = {stage: self._stages.labels(stage.value) for stage in Stage}
@@ -133,13 +134,17 @@ class Metrics:
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
         """Count a request; `route` is a path of ours or `other`."""
-        self._latency.labels(route, str(status)).observe(seconds)
+        told = route, status
+        seen = self._seen.get(told)
+        if seen is None:  # looking a label up takes longer than counting
+            seen = self._seen[told] = self._latency.labels(route, str(status))
+        seen.observe(seconds)
 
     def count_prediction(self, prediction: Prediction) -> None:
         """Count an answer's parts."""
         for told in prediction.reasons.items():
             counted = self._answered.get(told)
-            if counted is None:  # looking a label up takes longer than counting
+            if counted is None:
                 counted = self._answered[told] = self._answers.labels(*told)
             counted.inc()
 

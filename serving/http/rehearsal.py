@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
-from fastapi import FastAPI
-from starlette.types import Message
 
 from features.candidates import Candidate
 from features.definitions.content import VIEW as CONTENT
@@ -85,22 +83,6 @@ def open_stores(decider: Decider, chooser: Chooser, *, now: int) -> None:
     ask = Ask(_UNKNOWN, send_id="rehearsal", candidates=(Candidate(_ITEM),))
     decider.score([ask], now=now)
     chooser.recalled([ask], now=now)
-
-
-async def walk(app: FastAPI) -> None:
-    """Ask for a path that is not there: FastAPI makes its routes when a call comes by them."""
-    scope = {
-        "type": "http", "method": "GET", "path": "/rehearsal", "raw_path": b"/rehearsal",
-        "root_path": "", "scheme": "http", "query_string": b"", "headers": [], "state": {},
-    }  # fmt: skip
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(_: Message) -> None:
-        pass
-
-    await app.router(scope, receive, send)  # below the middleware, which would count the call
 
 
 class _Stage:

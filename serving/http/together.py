@@ -27,7 +27,7 @@ from serving.http.scoring import answers
 from serving.stages import Laps, Stage
 
 PASSES: Final = 3  # of the loop: bytes are read in one, their task begins, its body is understood
-AT_ONCE: Final = 16  # the loop is not left for longer than these take
+AT_ONCE: Final = 32  # the loop is not left for longer than these take
 SHARE: Final = 0.5  # of the time left to the soonest that computing them all may take
 _FIRST_S: Final = 0.002  # what one is taken to cost before any was computed
 _MEMORY: Final = 0.9  # of what one cost before, in the mean
@@ -77,7 +77,8 @@ class Together:
         """Answer some of those who wait, and leave the others to the next turn."""
         self._waiting.sort(key=lambda call: call.deadline.ends_at)
         some = self._chosen()
-        self._waiting = [call for call in self._waiting if call not in some]
+        left = set(self._waiting).difference(some)
+        self._waiting = [call for call in self._waiting if call in left]
         if self._waiting:
             loop.call_soon(self._turn, loop, context=Context())
         computed = []
