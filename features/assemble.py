@@ -39,6 +39,8 @@ def matrix(reading: Reading, view: FeatureView, pool: Reading | None = None) -> 
             where a rate of the view is pooled.
     """
     plan = plan_of(view)
+    if len(reading.at) <= ROWS:
+        return np.ascontiguousarray(_features(reading, plan, pool).T)
     out = np.empty((len(reading.at), len(view.features)), np.float32)
     for begin in range(0, len(out), ROWS):
         rows = slice(begin, begin + ROWS)
@@ -57,9 +59,9 @@ def _features(reading: Reading, plan: Plan, pool: Reading | None) -> NDArray[np.
     out = np.empty((plan.n_features, len(reading.at)), np.float32)
     out[plan.decayed_to] = values[plan.decayed]
     out[plan.recency_to] = since_last[plan.recency]
-    if plan.reads_ratios:
+    out[plan.rate_to] = _rates(values, plan, pool)
+    if plan.reads_velocity:
         out[plan.pace_to] = values[plan.pace] * plan.pace_scale
-        out[plan.rate_to] = _rates(values, plan, pool)
         out[plan.velocity_to] = np.log(
             np.maximum(values[plan.fast] / plan.fast_days + VELOCITY_FLOOR, VELOCITY_FLOOR)
             / np.maximum(values[plan.slow] / plan.slow_days + VELOCITY_FLOOR, VELOCITY_FLOOR)
@@ -68,10 +70,11 @@ def _features(reading: Reading, plan: Plan, pool: Reading | None) -> NDArray[np.
         first = _oldest(np.ascontiguousarray(reading.first.T), plan, is_sound)
         since_first = _days(reading.at, first, -NEVER_AT)
         out[plan.tenure_to] = since_first[plan.tenure]
-        spans = since_first - since_last
-        out[plan.gap_to] = _mean_gaps(spans[plan.gap], values[plan.gap_total])
-        usual = _mean_gaps(spans[plan.overdue], values[plan.overdue_total])
-        out[plan.overdue_to] = since_last[plan.overdue] / np.maximum(usual, LEAST_GAP_DAYS)
+        if plan.reads_gaps:
+            spans = since_first - since_last
+            out[plan.gap_to] = _mean_gaps(spans[plan.gap], values[plan.gap_total])
+            usual = _mean_gaps(spans[plan.overdue], values[plan.overdue_total])
+            out[plan.overdue_to] = since_last[plan.overdue] / np.maximum(usual, LEAST_GAP_DAYS)
     if plan.reads_pending:
         age = since_last[plan.begun]
         is_of_age = (age >= plan.pending_after) & (age <= plan.pending_days)
@@ -147,6 +150,8 @@ def _newest(last: Times, plan: Plan, is_sound: NDArray[np.bool_]) -> Times:
     """Of each signal the newest sure or sound time, shape (n_signals, n), from the channels'."""
     newest = np.full((plan.n_signals, last.shape[1]), NEVER_AT, np.int64)
     newest[plan.seen_to] = last[plan.seen_from]
+    if not plan.reads_doubtful:
+        return newest
     maybe = np.where(is_sound[plan.maybe_by], last[plan.maybe_from], NEVER_AT)
     newest[plan.maybe_to] = np.maximum(newest[plan.maybe_to], maybe)
     return newest
@@ -155,6 +160,8 @@ def _newest(last: Times, plan: Plan, is_sound: NDArray[np.bool_]) -> Times:
 def _oldest(first: Times, plan: Plan, is_sound: NDArray[np.bool_]) -> Times:
     oldest = np.full((plan.n_signals, first.shape[1]), -NEVER_AT, np.int64)
     oldest[plan.seen_to] = first[plan.seen_from]
+    if not plan.reads_doubtful:
+        return oldest
     maybe = np.where(is_sound[plan.maybe_by], first[plan.maybe_from], -NEVER_AT)
     oldest[plan.maybe_to] = np.minimum(oldest[plan.maybe_to], maybe)
     return oldest
@@ -162,7 +169,7 @@ def _oldest(first: Times, plan: Plan, is_sound: NDArray[np.bool_]) -> Times:
 
 def _rates(values: Floats, plan: Plan, pool: Reading | None) -> Floats:
     prior, weight = plan.rate_prior, plan.rate_weight
-    if plan.is_pooled.any() and pool is not None:
+    if plan.reads_pool and pool is not None:
         whole = _counted(pool.values, plan, ~_is_void(pool.at, pool.last.T, plan))
         top, bottom = whole[plan.rate_top], whole[plan.rate_bottom]
         prior = np.where(plan.is_pooled, (top + prior * weight) / (bottom + weight), prior)

@@ -46,6 +46,8 @@ class Plan:
         weeks_back: One bit for each of the weeks that are counted.
         active_doubt: The number of the doubt in the view's activity.
         is_plain: Whether the slots are the counters, one by one.
+        reads_*: Whether the view has anything of the kind: steps over nothing cost as much as
+            steps over one row.
     """
 
     n_features: int
@@ -99,8 +101,11 @@ class Plan:
     streak_to: Any
     weeks_to: Any
     weeks_back: Any
-    reads_ratios: bool
+    reads_doubtful: bool
+    reads_pool: bool
+    reads_velocity: bool
     reads_first: bool
+    reads_gaps: bool
     reads_pending: bool
     reads_weeks: bool
 
@@ -193,8 +198,11 @@ def plan_of(view: FeatureView) -> Plan:
         streak_to=streak_to,
         weeks_to=weeks_to,
         weeks_back=np.array([[2**f.weeks - 1] for f in weeks], np.uint64).reshape(-1, 1),
-        reads_ratios=bool(paces or rates or velocities),
+        reads_doubtful=bool(maybe),
+        reads_pool=any(f.pooled for f in rates),
+        reads_velocity=bool(paces or velocities),
         reads_first=bool(tenures or gaps or overdue),
+        reads_gaps=bool(gaps or overdue),
         reads_pending=bool(pendings),
         reads_weeks=bool(streaks or weeks),
     )

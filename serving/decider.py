@@ -152,7 +152,8 @@ class Decider:
     def known(self, asks: Sequence[Ask], now: int) -> Known:
         """What the store holds for the asks at a moment (microseconds)."""
         keys = [ask.recipient_key for ask in asks]
-        items = list(dict.fromkeys(c.content_id for ask in asks for c in ask.candidates))
+        asked = {id(ask.candidates): ask.candidates for ask in asks}.values()  # many share theirs
+        items = list(dict.fromkeys(one.content_id for some in asked for one in some))
         items += [POOL] if items else []
         try:
             people_blobs = self._store.get(RECIPIENT.entity, keys, now=now)

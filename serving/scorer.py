@@ -151,20 +151,25 @@ def _hours(weeks: Rows, rows: Rows, is_local: Flags, champions: Champions) -> Ho
     n = len(rows)
     if model is None:
         return Hours(_unknown(n), [DEFAULT_HOUR] * n, [champions.why_not("send_time")] * n)
-    flags = np.stack([is_local, are_hidden(rows)], axis=1)
-    inputs = np.concatenate([weeks, rows[:, _LEVEL], flags], axis=1, dtype=np.float32)
-    parts = dict(model.bundle.session.run(inputs))
-    is_sound: Flags = np.logical_and.reduce(
-        [np.isfinite(part).all(axis=1) for part in parts.values()]
-    )
+    inputs = np.empty((n, len(send_time.SPEC.inputs)), np.float32)
+    inputs[:, :HOURS_PER_WEEK] = weeks
+    inputs[:, HOURS_PER_WEEK:-2] = rows[:, _LEVEL]
+    inputs[:, -2], inputs[:, -1] = is_local, are_hidden(rows)
+    parts = model.bundle.session.run(inputs)
+    is_sound = _are_sound(list(parts.values()))
     if not is_sound.all():
         usual = _unknown(n)
         parts = {k: np.where(is_sound[:, None], part, usual[k]) for k, part in parts.items()}
     told = model.bundle.manifest
     local = DEFAULT_HOUR if told.default_hour is None else told.default_hour
     utc = local if told.default_hour_utc is None else told.default_hour_utc
-    hours = np.where(is_local, local, utc).tolist()
+    hours = [local if is_own else utc for is_own in is_local.tolist()]
     return Hours(parts, hours, of_scores(is_sound))
+
+
+def _are_sound(parts: Sequence[Rows]) -> Flags:
+    """Whether all that a model said of a row are numbers, shape (n,)."""
+    return np.asarray(np.isfinite(np.concatenate(parts, axis=1)).all(axis=1))
 
 
 def _unknown(n: int) -> dict[str, Rows]:
@@ -184,16 +189,20 @@ def _silence(
         prior = np.full(n, churn.SPEC.prior, np.float32)
         risks = {name: np.full(n, p, np.float32) for name, p in churn.RISKS.items()}
         return prior, risks, churn.SPEC.horizon_days, [champions.why_not("churn")] * n
-    manifest = model.bundle.manifest
     answer = model.bundle.session.run(np.ascontiguousarray(rows[:, _CHURN]))
-    scores = answer["p_churn"][:, 0]
-    is_sound = np.isfinite(scores)
-    risks = {}
-    for name, usual in churn.RISKS.items():
-        is_sound &= np.isfinite(answer[name][:, 0])
-        risks[name] = np.where(is_sound, answer[name][:, 0], np.float32(usual))
-    has_evidence = np.array([why is Why.NONE for why in evidence])
-    kept = np.where(has_evidence & is_sound, scores, np.float32(manifest.prior))
+    told = [answer["p_churn"], *(answer[name] for name in churn.RISKS)]
+    is_sound = _are_sound(told)
+    if not is_sound.all():
+        usual = (churn.SPEC.prior, *churn.RISKS.values())
+        told = [
+            np.where(is_sound[:, None], part, np.float32(p))
+            for part, p in zip(told, usual, strict=True)
+        ]
+    manifest = model.bundle.manifest
+    scores, *chances = (part[:, 0] for part in told)
+    has_evidence = is_sound & [why is Why.NONE for why in evidence]
+    kept = np.where(has_evidence, scores, np.float32(manifest.prior))
+    risks = dict(zip(churn.RISKS, chances, strict=True))
     return kept, risks, manifest.horizon_days, of_scores(is_sound)
 
 

@@ -68,7 +68,7 @@ def batch_router(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
         """
         if is_ndjson(request.headers.get("content-type", "")):
             return await _streamed(parts, request)
-        body = parsed(BatchRequest, await request.body())
+        body = parsed(BatchRequest.model_validate, await request.body())
         deadline = parts.patience.deadline(request, n_items=len(body.requests))
         why = parts.patience.why_not(request, deadline, has_room=parts.batches.is_free)
         # Priors are little work: beyond the room for batches they have threads of their own.

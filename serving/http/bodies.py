@@ -1,5 +1,6 @@
 """Bodies of requests: read as their models, and told in the OpenAPI document."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
@@ -9,17 +10,20 @@ from pydantic import BaseModel, ValidationError
 from serving.http.problems import ProblemError, mistakes
 
 JSON: Final = "application/json"
-_Body = TypeVar("_Body", bound=BaseModel)
+_Read = TypeVar("_Read")
 
 
-def parsed(model: type[_Body], body: bytes) -> _Body:
-    """A body as its model; NaN, lone surrogates, bad UTF-8 and deep nesting end here.
+def parsed(read: Callable[[Any], _Read], body: bytes) -> _Read:
+    """A body as what it means; NaN, lone surrogates, bad UTF-8 and deep nesting end here.
+
+    Args:
+        read: Such as a model's `model_validate`.
 
     Raises:
         ProblemError: 400, with what is wrong.
     """
     try:
-        return model.model_validate(orjson.loads(body))
+        return read(orjson.loads(body))
     except orjson.JSONDecodeError as error:
         detail = f"the body is not JSON: {error.msg} at character {error.pos}"
         raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from error

@@ -25,8 +25,9 @@ from features.events.log import KEPT_OUT
 from features.events.schema import Event, parse_event
 from serving.guard import STORE
 from serving.http.answer_schemas import ModelsOut, ScoreAnswer
-from serving.http.answers import ask_of, models_of
+from serving.http.answers import models_of
 from serving.http.bodies import body_of, parsed
+from serving.http.items import ItemReader
 from serving.http.parts import Parts
 from serving.http.problems import MADE_UP, ProblemError
 from serving.http.request_schemas import ScoreRequest
@@ -58,11 +59,12 @@ def router_of(parts: Parts, together: Together, guarded: type[APIRoute]) -> APIR
         route_class=guarded,
         responses={code: {"model": Problem} for code in (400, 401, 403, 413, 429, 503)},
     )
+    reader = ItemReader()
 
     @router.post("/v1/score", response_model=ScoreAnswer, openapi_extra=body_of(ScoreRequest))
     async def score(request: Request) -> Response:
         """When to send, whether to hold back and what to put in, for one recipient."""
-        ask = ask_of(parsed(ScoreRequest, await request.body()))
+        ask = parsed(reader.ask, await request.body())
         answer = await together.answer(request, ask)
         laps = Laps()
         written = orjson.dumps(answer)
@@ -77,7 +79,7 @@ def router_of(parts: Parts, together: Together, guarded: type[APIRoute]) -> APIR
     )
     async def add_events(request: Request) -> Response:
         """Store events durably and fold them into the next score; repeat a call at will."""
-        body = parsed(EventsRequest, await request.body())
+        body = parsed(EventsRequest.model_validate, await request.body())
         return _json(await parts.intakes.run(_add_events, parts, body.events))
 
     @router.get("/healthz")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from serving.http.answers import ask_of
-from serving.http.items import ItemReader
+from serving.http.items import KEPT, ItemReader
 from serving.http.request_schemas import ScoreRequest
 
 CANDIDATES = st.sampled_from([
@@ -48,6 +48,21 @@ def test_candidates_said_alike_are_the_very_same():
     )
     assert first.candidates is second.candidates is line.candidates
     assert [first.recipient_key, second.recipient_key, line.recipient_key] == ["a", "b", "c"]
+
+
+def test_the_places_of_a_mail_ask_by_turns_and_only_the_newest_are_remembered():
+    def asked(reader, number):
+        item = {"recipient_key": "r", "candidates": [{"content_id": str(number)}]}
+        return reader.ask(orjson.loads(orjson.dumps(item))).candidates
+
+    reader = ItemReader()
+    first = [asked(reader, number) for number in range(KEPT)]
+    assert all(asked(reader, number) is first[number] for number in range(KEPT))
+    newest = asked(reader, KEPT)
+    assert asked(reader, KEPT) is newest
+    again = asked(reader, 0)
+    assert again == first[0]
+    assert again is not first[0]
 
 
 @pytest.mark.parametrize("line", [b"", b"{", b"\xff", b'{"recipient_key": NaN}', b"[" * 10_000])
