@@ -111,7 +111,7 @@ def shifted(weeks: NDArray[np.float32], offset_min: int) -> NDArray[np.float32]:
 def activity(reading: Reading, layout: Layout) -> NDArray[np.float32]:
     """Active hours by hour of the week, shape (n, 168), Monday 00 of the local clock first."""
     plan, weeks = plan_of(layout.view), reading.values[:, layout.n_counters :]
-    is_sound = ~_doubted(reading.at, reading.last.T, plan.doubts[plan.active_doubt])
+    is_sound = ~_is_void(reading.at, reading.last.T, plan)[plan.active_doubt]
     sure, doubtful = weeks[:, :HOURS_PER_WEEK], weeks[:, HOURS_PER_WEEK : 2 * HOURS_PER_WEEK]
     return np.asarray(sure + doubtful * is_sound[:, None]).astype(np.float32)
 
@@ -124,15 +124,8 @@ def exposure(reading: Reading, layout: Layout) -> NDArray[np.float32]:
 
 def _is_void(at: Times, last: Times, plan: Plan) -> NDArray[np.bool_]:
     """Whether doubt voids doubtful evidence, shape (n_doubts, n); doubt 0 is none."""
-    return np.array([_doubted(at, last, channels) for channels in plan.doubts])
-
-
-def _doubted(at: Times, last: Times, channels: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Whether one of some channels was seen lately, shape (n,)."""
-    void = np.zeros(len(at), np.bool_)
-    for channel in channels:
-        void |= at - last[channel] <= DOUBT_US
-    return void
+    is_recent = at - last[plan.doubting] <= DOUBT_US
+    return np.asarray((plan.doubts[:, :, None] & is_recent).any(axis=1))
 
 
 def _counted(values: Floats, plan: Plan, is_sound: NDArray[np.bool_]) -> Floats:

@@ -40,7 +40,8 @@ class Plan:
     What belongs to a feature is a row, so numbers by feature have the shape (n, 1).
 
     Args:
-        doubts: The channels of each combination of doubting signals; number 0 is none.
+        doubting: The channels that doubt; `doubts` says for each combination of them which it is
+            of, shape (n_doubts, n_doubting); number 0 is none.
         sure_*, doubtful_*: From slots to counters, and by which doubt.
         seen_*, maybe_*: From channels to signals, sure and doubtful, and by which doubt.
         weeks_back: One bit for each of the weeks that are counted.
@@ -54,7 +55,8 @@ class Plan:
     n_slots: int
     n_counters: int
     n_signals: int
-    doubts: tuple[tuple[int, ...], ...]
+    doubting: Any
+    doubts: NDArray[np.bool_]
     sure_from: Any
     sure_to: Any
     doubtful_from: Any
@@ -121,6 +123,8 @@ def plan_of(view: FeatureView) -> Plan:
         doubts.setdefault(doubted.doubted_by, len(doubts))
     channel = {s: index for index, (s, doubtful) in enumerate(layout.channels) if not doubtful}
 
+    doubting = [s for s in dict.fromkeys(s for by in doubts for s in by) if s in channel]
+
     def of(kind: type[_Kind]) -> tuple[Any, list[_Kind]]:
         found = [(i, f) for i, f in enumerate(view.features) if isinstance(f, kind)]
         return _ints([i for i, _ in found]), [f for _, f in found]
@@ -151,7 +155,8 @@ def plan_of(view: FeatureView) -> Plan:
         n_slots=layout.n_counters,
         n_counters=len(counter),
         n_signals=len(signal),
-        doubts=tuple(tuple(channel[s] for s in by if s in channel) for by in doubts),
+        doubting=_ints([channel[s] for s in doubting]),
+        doubts=np.array([[s in by for s in doubting] for by in doubts], np.bool_),
         sure_from=_ints([i for i, _ in sure]),
         sure_to=counters([c for _, c in sure]),
         doubtful_from=_ints([i for i, _ in unsure]),

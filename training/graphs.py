@@ -136,6 +136,13 @@ class Nodes:
         """Store an array of float64."""
         return self._kept(values)
 
+    def split(self, rows: str, widths: Sequence[int]) -> list[str]:
+        """Columns side by side as parts."""
+        sizes = self.constant(np.array(widths, np.int64))
+        names = [f"split_{len(self.nodes)}_{part}_of_{self.mark}" for part in range(len(widths))]
+        self.nodes.append(helper.make_node("Split", [rows, sizes], names, axis=1))
+        return names
+
     def columns(self, rows: str, start: int, stop: int) -> str:
         """Some columns of the input."""
         bounds = [self.constant(np.array([x], np.int64)) for x in (start, stop, 1)]

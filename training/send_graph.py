@@ -1,10 +1,9 @@
 """The send-time chain as one ONNX graph: counts, levels and a flag in, every output of the spec."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.evened import toeplitz
 from models.spec import HOURS_PER_WEEK
@@ -12,9 +11,10 @@ from models.specs.send_time import SPEC
 from training.graphs import Nodes, of_nodes
 from training.rhythm import MOST, SMOOTH, TEMPER, TO_DAY, TO_HOUR, Rhythm
 from training.send_chain import FLAGS, LEVEL_ENDS, SendChain, Side
-from training.send_link import EDGE, SendLink
+from training.send_link import EDGE
 from training.spread import FADE, LEAST, MOST_ALIVE, MOST_GONE, REST, SCALE, TAIL, C
 
+Floats = NDArray[np.float64]
 _OUT: Final = tuple(output.name for output in SPEC.outputs)
 
 
@@ -27,44 +27,76 @@ def send_time_graph(chain: SendChain) -> bytes:
     seen = g.matmul(activity, toeplitz(chain.aging) * HOURS_PER_WEEK)
     chance = g.node("Log", g.node("Max", seen, g.number(EDGE)))
     level = g.node("Max", g.columns("rows", HOURS_PER_WEEK, LEVEL_ENDS), g.number(0.0))
-    side = _Sides(g, chain, _flag(g, 1))
-    logs = [
-        g.node("Log", g.node("Add", level, g.constant(s.link.offsets[None, :]))) for s in side.both
-    ]
-    base = side.each(lambda n, s: _base(g, s.link, logs[n]))
-    slope = side.number(lambda s: s.link.slope)
+    side = _Side(g, chain, _flag(g, 1))
+    logs = g.node("Log", g.node("Add", level, side.offsets))
+    base, tilt, of_level = side.linear(logs)
+    slope = side.numbers["slope"]
     log_odds = g.node("Add", g.node("Mul", chance, slope), base)
     p = g.node("Sigmoid", log_odds, output=_OUT[0])
-    of_level = side.each(lambda n, s: _of_level(g, s.link, logs[n]))
-    tilt = side.each(lambda n, s: _tilt(g, s.link, logs[n]))
-    tilt = g.node("Add", tilt, g.node("Mul", chance, side.number(lambda s: s.link.parts[1])))
+    tilt = g.node("Add", tilt, g.node("Mul", chance, side.numbers["slope_variance"]))
     of_link = g.node("Add", of_level, g.node("Mul", tilt, chance))
     of_rhythm = g.node("Mul", _doubt(g, chain, activity, active), g.node("Mul", slope, slope))
-    halved_at = side.number(lambda s: s.spread.halved_at)
-    known = g.node("Add", g.node("Div", active, halved_at), g.number(1.0))
-    between = g.node("Div", side.number(lambda s: s.spread.level**2), known)
+    known = g.node("Add", g.node("Div", active, side.numbers["halved_at"]), g.number(1.0))
+    between = g.node("Div", side.numbers["level_variance"], known)
     _interval(g, side, base, p, (between, g.node("Add", of_link, of_rhythm)))
     return of_nodes(g, SPEC)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sides:
-    """The two sides of a chain; what differs is chosen row by row, shape (n, 1)."""
+class _Side:
+    """The side of the chain that a row is on; all that differs is chosen by two nodes.
 
-    g: Nodes
-    chain: SendChain
-    is_hidden: str
+    Attributes:
+        offsets: Of the link, shape (n, m).
+        numbers: By name, shape (n, 1) each.
+    """
 
-    @property
-    def both(self) -> tuple[Side, Side]:
-        return self.chain.hidden, self.chain.seen
+    def __init__(self, g: Nodes, chain: SendChain, is_hidden: str) -> None:
+        self._g, self._both, self._is_hidden = g, (chain.hidden, chain.seen), is_hidden
+        told = [_numbers(side) for side in self._both]
+        links = [side.link for side in self._both]
+        rows = [
+            np.r_[link.offsets, list(own.values())] for link, own in zip(links, told, strict=True)
+        ]
+        chosen = g.node("Where", is_hidden, *(g.constant(row[None, :]) for row in rows))
+        self._m = len(links[0].offsets)
+        self.offsets, *numbers = g.split(chosen, [self._m] + [1] * len(told[0]))
+        self.numbers = dict(zip(told[0], numbers, strict=True))
 
-    def each(self, make: Callable[[int, Side], str]) -> str:
-        made = [make(number, side) for number, side in enumerate(self.both)]
-        return self.g.node("Where", self.is_hidden, *made)
+    def linear(self, logs: str) -> tuple[str, str, str]:
+        """What is made of the logs of the level features, shape (n, 1) each.
 
-    def number(self, get: Callable[[Side], float]) -> str:
-        return self.each(lambda _, side: self.g.number(get(side)))
+        The log odds but for the hour; what `SendLink.variance` multiplies the log attention by,
+        once; and the variance but for the hour.
+        """
+        g, m = self._g, self._m
+        weights, added = (np.hstack(parts) for parts in zip(*map(_linear, self._both), strict=True))
+        both = g.node("Add", g.matmul(logs, weights), g.constant(added[None, :]))
+        halves = g.split(both, [m + 2] * 2)
+        base, tilt, bent = g.split(g.node("Where", self._is_hidden, *halves), [1, 1, m])
+        bowed = g.total(g.node("Mul", bent, logs))
+        return base, tilt, g.node("Add", bowed, self.numbers["intercept_variance"])
+
+
+def _numbers(side: Side) -> dict[str, float]:
+    link, spread = side.link, side.spread
+    own, slope_variance, _ = link.parts
+    return {
+        "slope": link.slope,
+        "slope_variance": slope_variance,
+        "intercept_variance": own[0, 0],
+        "halved_at": spread.halved_at,
+        "level_variance": spread.level**2,
+        "fading": -spread.fading,
+        "at_rest": spread.gone + spread.fading * REST,
+    }
+
+
+def _linear(side: Side) -> tuple[Floats, Floats]:
+    """Weights of the logs and what is added: of the base, the tilt and half of the bow."""
+    link = side.link
+    own, _, cross = link.parts
+    weights = np.column_stack([link.weights, 2.0 * cross[1:], own[1:, 1:]])
+    return weights, np.r_[link.intercept, 2.0 * cross[0], 2.0 * own[0, 1:]]
 
 
 def _flag(g: Nodes, which: int) -> str:
@@ -96,24 +128,6 @@ def _activity(g: Nodes, rhythm: Rhythm, counts: str, active: str) -> str:
     return g.shrunk(smooth, second, active, rhythm.by_slot, output=_OUT[1])
 
 
-def _base(g: Nodes, link: SendLink, logs: str) -> str:
-    """Log odds but for the hour."""
-    return g.node("Add", g.matmul(logs, link.weights[:, None]), g.number(link.intercept))
-
-
-def _of_level(g: Nodes, link: SendLink, logs: str) -> str:
-    """`SendLink.variance` but for the hour."""
-    own = link.parts[0]
-    bent = g.node("Add", g.matmul(logs, own[1:, 1:]), g.constant(2.0 * own[:1, 1:]))
-    return g.node("Add", g.total(g.node("Mul", bent, logs)), g.number(own[0, 0]))
-
-
-def _tilt(g: Nodes, link: SendLink, logs: str) -> str:
-    """What `SendLink.variance` multiplies the log attention by, once."""
-    cross = link.parts[2]
-    return g.node("Add", g.matmul(logs, 2.0 * cross[1:, None]), g.number(2.0 * cross[0]))
-
-
 def _doubt(g: Nodes, chain: SendChain, activity: str, active: str) -> str:
     """`SendChain.doubt`."""
     hours = g.matmul(activity, TO_HOUR)
@@ -124,34 +138,30 @@ def _doubt(g: Nodes, chain: SendChain, activity: str, active: str) -> str:
     return g.matmul(g.node("Div", above, worth), TO_HOUR.T)
 
 
-def _interval(g: Nodes, side: _Sides, base: str, p: str, between_unsure: tuple[str, str]) -> None:
+def _interval(g: Nodes, side: _Side, base: str, p: str, between_unsure: tuple[str, str]) -> None:
     """`interval` of `spread`, as two outputs."""
     between, unsure = between_unsure
     one = g.number(1.0)
-    fading = g.node("Mul", base, side.number(lambda s: -s.spread.fading))
-    at_rest = side.number(lambda s: s.spread.gone + s.spread.fading * REST)
-    gone = g.node("Sigmoid", g.node("Add", fading, at_rest))
+    fading = g.node("Mul", base, side.numbers["fading"])
+    gone = g.node("Sigmoid", g.node("Add", fading, side.numbers["at_rest"]))
     gone = g.node("Mul", gone, g.number(MOST_GONE))
     there = g.node("Sub", one, gone)
     alive = g.node("Min", g.node("Div", p, there), g.number(MOST_ALIVE))
     stretch = g.node("Sqrt", g.node("Add", g.node("Mul", between, g.number(C)), one))
     mid = g.node("Mul", _logit(g, alive), stretch)
     sd = g.node("Sqrt", g.node("Add", between, g.node("Max", unsure, g.number(0.0))))
-    below, above = (
-        g.node("Div", g.node("Sub", g.number(tail), gone), there) for tail in (TAIL, 1.0 - TAIL)
-    )
+    tails = g.constant(np.array([[TAIL, 1.0 - TAIL]]))
+    shares = g.node("Div", g.node("Sub", tails, gone), there)
+    inside = g.node("Clip", shares, g.number(LEAST), g.number(1.0 - LEAST))
+    quantiles = g.node("Mul", _logit(g, inside), g.number(SCALE))
     low, high = (
-        g.node("Sigmoid", g.node("Add", mid, g.node("Mul", sd, _quantile(g, share))))
-        for share in (below, above)
+        g.node("Sigmoid", g.node("Add", mid, g.node("Mul", sd, quantile)))
+        for quantile in g.split(quantiles, [1, 1])
     )
+    below, _ = g.split(shares, [1, 1])
     fade = g.node("Clip", g.node("Div", below, g.number(FADE)), g.number(0.0), one)
     g.node("Min", g.node("Mul", low, fade), p, output=_OUT[2])
     g.node("Max", high, p, output=_OUT[3])
-
-
-def _quantile(g: Nodes, share: str) -> str:
-    inside = g.node("Clip", share, g.number(LEAST), g.number(1.0 - LEAST))
-    return g.node("Mul", _logit(g, inside), g.number(SCALE))
 
 
 def _logit(g: Nodes, p: str) -> str:
