@@ -8,7 +8,7 @@ next look.
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from models.errors import ModelError
 from models.registry import ModelFolder
 from models.specs import SPECS
 from serving.asks import Champions, Loaded
+from serving.trial import Tried
 
 LOG: Final = logging.getLogger("opportune.loader")
 LOOK_EVERY_S: Final = 0.25  # at the folder, so that a rollback or a switch is there in a second
@@ -26,6 +27,9 @@ LOOK_EVERY_S: Final = 0.25  # at the folder, so that a rollback or a switch is t
 
 class Tries(Protocol):
     """What knows of bundles that it is safe to load them; see `serving.trials`."""
+
+    def together(self, bundles: Sequence[Tried]) -> None:
+        """Find it out for several at once, where that can be."""
 
     def has_passed(self, folder: Path, name: str, digest: str) -> bool:
         """Whether it is; False where that is not known yet.
@@ -130,6 +134,14 @@ class Loader:
         versions = [one.version for one in self._at_hand.get(name, [])]
         return "" if wanted in {self._known_bad.get(name), *versions[-1:]} else wanted
 
+    def _new(self) -> Iterator[Tried]:
+        """The bundles that are to be taken, but for those that are not there."""
+        for name in (spec.name for spec in SPECS):
+            with suppress(ModelError, OSError):
+                if wanted := self._wanted(name):
+                    folder = self._folder.folder(name, wanted)
+                    yield Tried(folder, name, digest_of(folder))
+
     def _take(self, name: str, model: Loaded) -> None:
         self._known_bad.pop(name, None)
         self._at_hand[name] = [*self._at_hand.get(name, [])[-1:], model]
@@ -190,6 +202,8 @@ class Loader:
             every_s: Seconds between two times of following; the folder is looked at more often.
         """
         self._bring_in()
+        if self._trials is not None:
+            self._trials.together(list(self._new()))
         self._look_again()
         if self._trials is not None:
             self._trials.settle()

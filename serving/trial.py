@@ -1,4 +1,4 @@
-"""The trial of one bundle in a process of its own: `python -m serving.trial FOLDER NAME DIGEST`.
+"""The trial of bundles in a process of its own: `python -m serving.trial FOLDER NAME DIGEST ...`.
 
 A graph that crashes, hangs or eats memory does so there, and takes nothing with it. Failure mode:
 only what it does with its golden rows is seen; it may behave on those and on no others.
@@ -8,9 +8,10 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from models.bundle import check_files, load_bundle
 from models.errors import ModelError, TrialError
@@ -21,18 +22,30 @@ REFUSED: Final = 3  # the exit code of a trial that says why
 NICE: Final = 10  # scores go first
 
 
-def trial(folder: Path, name: str, digest: str, *, limit_s: float = LIMIT_S) -> None:
-    """Load a bundle and ask it its golden rows, in a child.
+class Tried(NamedTuple):
+    """A bundle on trial.
 
     Args:
         digest: Of the bundle that is meant, as `models.bundle.digest_of` tells it.
+    """
+
+    folder: Path
+    name: str
+    digest: str
+
+
+def trial(bundles: Sequence[Tried], *, limit_s: float = LIMIT_S) -> None:
+    """Load bundles and ask them their golden rows, in one child.
 
     Raises:
-        ModelError: It is refused.
-        TrialError: It crashed, or took too long or too much memory.
+        ModelError: One of them is refused.
+        TrialError: One of them crashed, or they took too long or too much memory.
     """
-    check_files(folder, name=name, digest=digest)  # what is damaged needs no process
-    command = [sys.executable, "-m", __name__, str(folder.resolve()), name, digest]
+    for one in bundles:  # what is damaged needs no process
+        check_files(one.folder, name=one.name, digest=one.digest)
+    name = ", ".join(one.name for one in bundles)
+    told = [part for one in bundles for part in (str(one.folder.resolve()), one.name, one.digest)]
+    command = [sys.executable, "-m", __name__, *told]
     try:
         child = subprocess.run(  # noqa: S603  our own module
             command,
@@ -56,10 +69,11 @@ def trial(folder: Path, name: str, digest: str, *, limit_s: float = LIMIT_S) -> 
 
 def main() -> None:
     """The child: says why not, or nothing."""
-    folder, name, digest = sys.argv[1:]
+    told = iter(sys.argv[1:])
     _bound()
     try:
-        load_bundle(Path(folder), name=name, digest=digest)
+        for folder, name, digest in zip(told, told, told, strict=True):
+            load_bundle(Path(folder), name=name, digest=digest)
     except ModelError as error:
         sys.stdout.write(str(error))
         sys.exit(REFUSED)

@@ -17,7 +17,7 @@ from models.errors import BundleCorruptError, ModelError, TrialError
 from models.registry import ModelFolder
 from models.specs import SPECS, churn
 from serving.loader import Loader
-from serving.trial import trial
+from serving.trial import Tried, trial
 from serving.trials import FOLDER, Trials
 from tests.serving.hostile import greedy, hanging, put_graph
 
@@ -50,9 +50,9 @@ def versions(loader):
 
 
 def counted_judge(held):
-    def judge(folder, name, digest):
-        held.append(name)
-        trial(folder, name, digest)
+    def judge(bundles, **limit):
+        held.append([one.name for one in bundles])
+        trial(bundles, **limit)
 
     return judge
 
@@ -67,12 +67,12 @@ def soon(asked):
 
 def tried(folder, version, **more):
     bundle = folder.folder("churn", version)
-    trial(bundle, "churn", digest_of(bundle), **more)
+    trial([Tried(bundle, "churn", digest_of(bundle))], **more)
 
 
 def test_a_sound_bundle_passes(bundle_folders):
     for name, bundle in bundle_folders.items():
-        trial(bundle, name, digest_of(bundle))
+        trial([Tried(bundle, name, digest_of(bundle))])
 
 
 def children():
@@ -98,7 +98,7 @@ def test_each_way_to_fail_is_named(folder):
         tried(folder, "2")
     bundle = folder.folder("churn", "1")
     with pytest.raises(BundleCorruptError, match="has changed"):
-        trial(bundle, "churn", "0" * 64)
+        trial([Tried(bundle, "churn", "0" * 64)])
     assert children() == []
 
 
@@ -140,19 +140,35 @@ def test_the_child_sees_no_secret_and_imports_no_training_stack(tmp_path):
 
 
 def test_a_bundle_is_tried_once_for_every_process_and_restart(folder):
-    held: list[str] = []
+    held: list[list[str]] = []
     for _ in range(2):
         loader = Loader(folder, trials=Trials(folder.root, judge=counted_judge(held)))
         loader.start(every_s=60)
         loader.stop()
         assert versions(loader) == ONES
-    assert sorted(held) == sorted(ONES)
+    assert held == [list(ONES)]
     notes = [note.name for note in (folder.root / FOLDER).rglob("*") if note.is_file()]
     assert sorted(notes) == sorted(digest_of(folder.folder(name, "1")) for name in ONES)
 
 
+def test_of_several_new_ones_in_one_child_only_who_is_at_fault_is_kept_out(folder):
+    bad(folder, "8", greedy(churn.SPEC))
+    folder.point("churn", "8")
+    held: list[list[str]] = []
+    refused = []
+    trials = Trials(folder.root, judge=counted_judge(held))
+    loader = Loader(folder, refused=lambda *told: refused.append(told), trials=trials)
+    loader.start(every_s=60)
+    loader.stop()
+    assert versions(loader) == ONES | {"churn": "none"}
+    assert held[0] == list(ONES)
+    assert sorted(held[1:]) == sorted([name] for name in ONES)
+    assert [name for name, _ in refused] == ["churn"]
+    assert "Failed to allocate" in refused[0][1]
+
+
 def test_processes_that_find_a_bundle_at_once_hold_one_trial(folder):
-    held: list[str] = []
+    held: list[list[str]] = []
     judges = [Trials(folder.root, judge=counted_judge(held)) for _ in range(3)]
     bundle = folder.folder("churn", "1")
     for trials in judges:
@@ -160,24 +176,24 @@ def test_processes_that_find_a_bundle_at_once_hold_one_trial(folder):
     for trials in judges:
         trials.settle()
         assert trials.has_passed(bundle, "churn", digest_of(bundle))
-    assert held == ["churn"]
+    assert held == [["churn"]]
 
 
 def test_notes_that_cannot_be_written_cost_a_trial_for_each_process_and_no_more(folder):
     (folder.root / FOLDER).write_text("in the way")
-    held: list[str] = []
+    held: list[list[str]] = []
     loader = Loader(folder, trials=Trials(folder.root, judge=counted_judge(held)))
     loader.start(every_s=60)
     loader.stop()
     loader.look()
     assert versions(loader) == ONES
-    assert sorted(held) == sorted(ONES)
+    assert held == [list(ONES)]
 
 
 def test_nobody_waits_for_a_trial(folder):
     """While one bundle hangs, another model is promoted, rolled back and switched off."""
     refused = []
-    trials = Trials(folder.root, judge=lambda f, n, d: trial(f, n, d, limit_s=LIMIT_S))
+    trials = Trials(folder.root, judge=lambda bundles, **_: trial(bundles, limit_s=LIMIT_S))
     loader = Loader(folder, refused=lambda *told: refused.append(told), trials=trials)
     loader.start(every_s=60)
     loader.stop()
@@ -207,7 +223,7 @@ def test_nobody_waits_for_a_trial(folder):
 
 
 def test_what_was_changed_after_its_trial_is_not_loaded(folder):
-    passed = Trials(folder.root, judge=lambda *_: None)  # by a judge who sees no fault
+    passed = Trials(folder.root, judge=lambda *_, **__: None)  # by a judge who sees no fault
     loader = Loader(folder, trials=passed)
     loader.look()
     passed.settle()
