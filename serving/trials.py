@@ -54,13 +54,14 @@ class Trials:
 
         One child takes a third of the time of three, but cannot tell whose fault a fault is.
         """
+        if len(self._unknown(bundles)) < 2:
+            return
         try:
             with self._turn("together"):
-                new = [one for one in bundles if not self._is_noted(one.digest)]
-                if len(new) > 1:
+                if new := self._unknown(bundles):  # the others may have tried them meanwhile
                     self._judge(new, limit_s=TOGETHER_S)
-                    for one in new:
-                        self._note(one.digest)
+                for one in new:
+                    self._note(one.digest)
         except ModelError as error:
             LOG.warning("new bundles are tried one by one: %s", error)
         except Exception:  # whoever looks next begins anew
@@ -127,6 +128,9 @@ class Trials:
         finally:
             with suppress(OSError):
                 turn.unlink()
+
+    def _unknown(self, bundles: Sequence[Tried]) -> list[Tried]:
+        return [one for one in bundles if not self._is_noted(one.digest)]
 
     def _is_noted(self, digest: str) -> bool:
         return digest in self._passed or (self._notes / digest).is_file()

@@ -179,6 +179,22 @@ def test_processes_that_find_a_bundle_at_once_hold_one_trial(folder):
     assert held == [["churn"]]
 
 
+def test_processes_that_start_at_once_try_what_is_new_once(folder):
+    held: list[list[str]] = []
+    bundles = [folder.folder(name, "1") for name in ONES]
+    new = [
+        Tried(bundle, name, digest_of(bundle)) for name, bundle in zip(ONES, bundles, strict=True)
+    ]
+    judges = [Trials(folder.root, judge=counted_judge(held)) for _ in range(3)]
+    threads = [threading.Thread(target=one.together, args=(new,)) for one in judges]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert held == [list(ONES)]
+    assert all(judge.has_passed(*one) for judge in judges for one in new)
+
+
 def test_notes_that_cannot_be_written_cost_a_trial_for_each_process_and_no_more(folder):
     (folder.root / FOLDER).write_text("in the way")
     held: list[list[str]] = []
