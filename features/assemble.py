@@ -39,7 +39,7 @@ def matrix(reading: Reading, view: FeatureView, pool: Reading | None = None) -> 
             where a rate of the view is pooled.
     """
     plan = plan_of(view)
-    if len(reading.at) <= ROWS:
+    if len(reading.at) <= ROWS:  # nothing to cut, and nothing to copy together
         return np.ascontiguousarray(_features(reading, plan, pool).T)
     out = np.empty((len(reading.at), len(view.features)), np.float32)
     for begin in range(0, len(out), ROWS):

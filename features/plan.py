@@ -122,7 +122,6 @@ def plan_of(view: FeatureView) -> Plan:
     for doubted in [*(c.signal for c in counter), *signal, view.active]:
         doubts.setdefault(doubted.doubted_by, len(doubts))
     channel = {s: index for index, (s, doubtful) in enumerate(layout.channels) if not doubtful}
-
     doubting = [s for s in dict.fromkeys(s for by in doubts for s in by) if s in channel]
 
     def of(kind: type[_Kind]) -> tuple[Any, list[_Kind]]:

@@ -139,8 +139,7 @@ class Loader:
         for name in (spec.name for spec in SPECS):
             with suppress(ModelError, OSError):
                 if wanted := self._wanted(name):
-                    folder = self._folder.folder(name, wanted)
-                    yield Tried(folder, name, digest_of(folder))
+                    yield self._bundle(name, wanted)
 
     def _take(self, name: str, model: Loaded) -> None:
         self._known_bad.pop(name, None)
@@ -171,11 +170,14 @@ class Loader:
 
     def _read(self, name: str, version: str) -> Loaded | None:
         """A bundle from disk; None while it is on trial."""
-        folder = self._folder.folder(name, version)
-        digest = digest_of(folder)
-        if self._trials is not None and not self._trials.has_passed(folder, name, digest):
+        one = self._bundle(name, version)
+        if self._trials is not None and not self._trials.has_passed(*one):
             return None
-        return Loaded(load_bundle(folder, name=name, digest=digest), version)
+        return Loaded(load_bundle(one.folder, name=name, digest=one.digest), version)
+
+    def _bundle(self, name: str, version: str) -> Tried:
+        folder = self._folder.folder(name, version)
+        return Tried(folder, name, digest_of(folder))
 
     def _warm_with(self, new: Mapping[str, Loaded]) -> None:
         """Let new models answer, each in its place among those that serve."""

@@ -1,7 +1,7 @@
 """Prometheus metrics: few labels, all of closed sets, none with a key in it."""
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -14,6 +14,7 @@ from serving.decision_log import Lost
 from serving.guard import STORE
 from serving.stages import Laps, Stage
 
+_Metric = TypeVar("_Metric", Counter, Histogram)
 DAY_S: Final = 86_400
 DRAWN: Final = ("hour", "item", "hold")  # what a decision may explore
 
@@ -123,9 +124,9 @@ class Metrics:
             buckets=AGE_S,
             registry=self._registry,
         )
-        self._seen: dict[tuple[str, int], Histogram] = {}
-        self._answered: dict[tuple[str, str], Counter] = {}
-        self._decided: dict[tuple[str, str, str], Counter] = {}
+        self._seen: dict[tuple[str, ...], Histogram] = {}
+        self._answered: dict[tuple[str, ...], Counter] = {}
+        self._decided: dict[tuple[str, ...], Counter] = {}
         self._by_stage = {stage: self._stages.labels(stage.value) for stage in Stage}
         self._by_draw = {what: self._explored.labels(what) for what in DRAWN}
         self._begin_at_zero()
@@ -134,27 +135,17 @@ class Metrics:
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
         """Count a request; `route` is a path of ours or `other`."""
-        told = route, status
-        seen = self._seen.get(told)
-        if seen is None:  # looking a label up takes longer than counting
-            seen = self._seen[told] = self._latency.labels(route, str(status))
-        seen.observe(seconds)
+        _labelled(self._latency, self._seen, (route, str(status))).observe(seconds)
 
     def count_prediction(self, prediction: Prediction) -> None:
         """Count an answer's parts."""
         for told in prediction.reasons.items():
-            counted = self._answered.get(told)
-            if counted is None:
-                counted = self._answered[told] = self._answers.labels(*told)
-            counted.inc()
+            _labelled(self._answers, self._answered, told).inc()
 
     def count_decision(self, made: Decision) -> None:
         """Count what was decided."""
         told = made.arm, made.hold.reason.value, made.hours.binding.value
-        counted = self._decided.get(told)
-        if counted is None:
-            counted = self._decided[told] = self._decisions.labels(*told)
-        counted.inc()
+        _labelled(self._decisions, self._decided, told).inc()
         if made.hours.is_explored:
             self._by_draw["hour"].inc()
         if made.ranked.shown_first.is_explored:
@@ -231,6 +222,16 @@ class Metrics:
             self._kept_lost.labels(why.value)
         self._opened.labels(STORE)
         self._events.labels("accepted")
+
+
+def _labelled(
+    metric: _Metric, known: dict[tuple[str, ...], _Metric], told: tuple[str, ...]
+) -> _Metric:
+    """A metric under some labels; looking them up anew takes longer than counting."""
+    found = known.get(told)
+    if found is None:
+        found = known[told] = metric.labels(*told)
+    return found
 
 
 class _Now:

@@ -77,8 +77,8 @@ class Together:
         """Answer some of those who wait, and leave the others to the next turn."""
         self._waiting.sort(key=lambda call: call.deadline.ends_at)
         some = self._chosen()
-        left = set(self._waiting).difference(some)
-        self._waiting = [call for call in self._waiting if call in left]
+        taken = set(some)
+        self._waiting = [call for call in self._waiting if call not in taken]
         if self._waiting:
             loop.call_soon(self._turn, loop, context=Context())
         computed = []
