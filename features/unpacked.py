@@ -4,8 +4,9 @@ The same numbers as `packing.unpack` and `reading.stack` give state by state, in
 time; it pays from some dozens on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -18,19 +19,35 @@ from features.packing import REMEDY, texts_of
 from features.reading import Stack
 from features.state import State
 
+_NO_PROFILE: Final[Mapping[int, tuple[int, str]]] = {}
+
+
+class Person(NamedTuple):
+    """Of a state what is asked of it alone, as `State` has it."""
+
+    at: int
+    newest: int
+    zone_at: int
+    zone_offset_min: int
+    zone: str
+    profile: Mapping[int, tuple[int, str]]
+
+
+Someone = State | Person  # known whole, or read with many others
+
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
     """States of several keys.
 
     Args:
-        states: Of each its zone, its profile and its newest time, without what lies in `stack` and
-            `interests`; None where there are no bytes.
+        states: What is asked of each alone, the rest lies in `stack` and `interests`; None where
+            there are no bytes.
         stack: All of them; None is like a state without events.
         interests: Of all of them.
     """
 
-    states: list[State | None]
+    states: list[Person | None]
     stack: Stack
     interests: Lying
 
@@ -58,25 +75,19 @@ def unpacked(blobs: Sequence[bytes | None], layout: Layout) -> Unpacked:
     return Unpacked(told, _stack(block, layout), interests)
 
 
-def _states(block: Block) -> list[State]:
+def _states(block: Block) -> list[Person]:
     head = block.head
     columns = [head[name].tolist() for name in ("at", "newest", "zone_at", "zone_offset_min")]
     texts = [texts_of(raw, n) for raw, n in zip(block.texts, head["profile"].tolist(), strict=True)]
     told = zip(*(part.tolist() for part in block.profile[1:]), strict=True)  # in order of rows
-    return [
-        State(
-            at=at,
-            newest=newest,
-            zone_at=zone_at,
-            zone_offset_min=offset,
-            zone=words[0],
-            profile={
-                attribute: (moment, word)
-                for word, (attribute, moment) in zip(words[1:], told, strict=False)
-            },
-        )
-        for at, newest, zone_at, offset, words in zip(*columns, texts, strict=True)
+    profiles = [
+        {attribute: (at, word) for word, (attribute, at) in zip(words[1:], told, strict=False)}
+        if len(words) > 1
+        else _NO_PROFILE
+        for words in texts
     ]
+    zones = [words[0] for words in texts]
+    return [Person(*one) for one in zip(*columns, zones, profiles, strict=True)]
 
 
 def _stack(block: Block, layout: Layout) -> Stack:

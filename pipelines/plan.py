@@ -1,11 +1,10 @@
 """The plan for an audience as a table: one row a recipient, numbers as the API rounds them."""
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
-from models.specs.churn import COMPLAINT, UNSUBSCRIBE
 from serving.asks import Ask
 from serving.decider import Scored
 from serving.decision import Decision
@@ -55,6 +54,7 @@ SCHEMA: Final = pa.schema(
     ]
 )
 Decided = tuple[Ask, Scored, Decision]
+_Told = TypeVar("_Told")
 
 
 def plan_of(decided: Sequence[Decided], *, now: int) -> pa.Table:
@@ -92,20 +92,26 @@ def plan_of(decided: Sequence[Decided], *, now: int) -> pa.Table:
         "explored_hold": [one.is_explored for one in holds],
         "p_churn": [round(one.p_churn, 6) for one in told],
         "band": [band(one.p_churn, ask.previous_band) for one, ask in zip(told, asks, strict=True)],
-        "unsubscribe": [round(one.risks[UNSUBSCRIBE], 6) for one in told],
-        "complaint": [round(one.risks[COMPLAINT], 6) for one in told],
+        "unsubscribe": [round(one.risks.unsubscribe, 6) for one in told],
+        "complaint": [round(one.risks.complaint, 6) for one in told],
         "variant": [one.content_id for one in first],
         "ranking": [one.ids for one in ranked],
         "p_click": [one.shown for one in ranked],
         "propensity": [one.propensity for one in first],
         "explored": [one.is_explored for one in first],
         "arm": [one.arm for one in made],
-        "fallback": [worst(*one.reasons.values()) for one in told],
-        "send_time_version": [one.version("send_time") for one in models],
-        "churn_version": [one.version("churn") for one in models],
-        "content_preference_version": [one.version("content_preference") for one in models],
-        "policy": [one.policy.name for one in made],
+        "fallback": _once([one.reasons for one in told], lambda why: worst(*why.values())),
+        "send_time_version": _once(models, lambda one: one.version("send_time")),
+        "churn_version": _once(models, lambda one: one.version("churn")),
+        "content_preference_version": _once(models, lambda m: m.version("content_preference")),
+        "policy": _once([one.policy for one in made], lambda own: own.name),
         "as_of": [now] * len(made),
     }
     arrays = [pa.array(columns[kind.name], kind.type) for kind in SCHEMA]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def _once(values: Sequence[_Told], ask: Callable[[_Told], str]) -> list[str]:
+    """What is said of each, asked once of those that are the same object: nearly all are."""
+    said = {at: ask(one) for at, one in {id(one): one for one in values}.items()}
+    return [said[id(one)] for one in values]

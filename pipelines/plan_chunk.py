@@ -28,6 +28,7 @@ from pipelines.plan import Decided, plan_of
 from pipelines.plan_wishes import wishes_of
 from serving.asks import Ask, Champions, Loaded
 from serving.chooser import is_kept
+from serving.columns import rows_of
 from serving.decider import Decider, Scored
 from serving.decision import decide_each, to_keep
 from serving.fallback import FallbackReason as Why
@@ -131,10 +132,9 @@ class Planner:
         scratch.replace(part)
 
     def _asks(self, chunk: Chunk) -> list[Ask]:
-        """Made by place, which takes less than by name."""
         own = {"recipient_key": chunk.keys} | chunk.own
         columns = [own.get(name) or repeat(value) for name, value in self._shared.items()]
-        asks = list(map(Ask, *columns))  # to the end of the shortest
+        asks = rows_of(Ask, *columns)
         if not chunk.full:
             return asks
         return [

@@ -15,7 +15,7 @@ from features.candidates import Candidate
 from models.bundle import Bundle
 from serving.churn_reasons import Effect
 from serving.fallback import FallbackReason
-from serving.holding import AS_USUAL, Values
+from serving.holding import AS_USUAL, Risks, Values
 from serving.rules import FREE, Rules
 
 Floats = NDArray[np.float32]
@@ -76,18 +76,35 @@ class Champions:
         return "none" if loaded is None else loaded.version
 
 
+class Weeks(NamedTuple):
+    """What is said of the hours of the week, of all that were scored together: each (n, 168).
+
+    On the clock that `serving.zones` reads: the recipient's own where the ask or the events tell
+    it, or else that of UTC.
+
+    Args:
+        p_engage: The chance that a mail sent then is engaged with.
+        p_low, p_high: The ends of a 90 % interval on it.
+        activity: Each row sums to one.
+        rhythm: The persons' own active hours, evened, as the model reads them.
+    """
+
+    p_engage: Floats
+    p_low: Floats
+    p_high: Floats
+    activity: Floats
+    rhythm: Floats
+
+
 class Prediction(NamedTuple):
     """What the models say of one ask.
 
     Args:
-        p_engage: Shape (168,), by hour of the week, on the clock that `serving.policy` reads: the
-            recipient's own where the ask or the events tell it, or else that of UTC.
-        p_low, p_high: The ends of a 90 % interval on it, shape (168,).
-        activity: Shape (168,), sums to one.
-        rhythm: Shape (168,), the person's own active hours, evened, as the model reads them.
+        weeks: Of all that were scored together.
+        row: The ask's among them.
         concentration: How likely the likeliest cohort is the recipient's; zero without a model.
+        active_hours: In which the person has been active, decayed; zero without a state.
         p_items: Shape (n_candidates,).
-        risks: By output of the churn model: chances that the next mail makes them leave.
         effects: What moves p_churn, strongest first; empty where nobody asked.
         delivered: Shape (n_candidates,), decayed deliveries of each.
         default_hour: Hour of the week that suits most people, on the same clock.
@@ -98,14 +115,12 @@ class Prediction(NamedTuple):
         reasons: Why a part is not the model's own word, by model name.
     """
 
-    p_engage: Floats
-    p_low: Floats
-    p_high: Floats
-    activity: Floats
-    rhythm: Floats
+    weeks: Weeks
+    row: int
     concentration: float
+    active_hours: float
     p_churn: float
-    risks: Mapping[str, float]
+    risks: Risks
     effects: Sequence[Effect]
     horizon_days: float
     p_items: Floats
@@ -117,3 +132,18 @@ class Prediction(NamedTuple):
     has_offset: bool
     newest_at: int
     reasons: Mapping[str, FallbackReason]
+
+    @property
+    def p_engage(self) -> Floats:
+        """The ask's own of `weeks`, shape (168,)."""
+        return np.asarray(self.weeks.p_engage[self.row])
+
+    @property
+    def activity(self) -> Floats:
+        """The ask's own of `weeks`, shape (168,)."""
+        return np.asarray(self.weeks.activity[self.row])
+
+    @property
+    def rhythm(self) -> Floats:
+        """The ask's own of `weeks`, shape (168,)."""
+        return np.asarray(self.weeks.rhythm[self.row])

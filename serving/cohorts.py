@@ -18,6 +18,7 @@ from features.events.schema import COUNTRY
 from features.interests import Interests
 from features.layout import layout_of
 from features.state import TOTAL_KEY, State
+from features.unpacked import Someone
 from serving.asks import Ask
 
 COHORT_LAYOUT: Final = layout_of(COHORT)
@@ -28,7 +29,7 @@ Cohorts = Mapping[str, State | None]  # by country, None where nothing is known 
 
 
 def wanted(
-    asks: Sequence[Ask], people: Sequence[State | None], interests: Interests, at: int
+    asks: Sequence[Ask], people: Sequence[Someone | None], interests: Interests, at: int
 ) -> list[str]:
     """The countries of those who are asked about items and have no interests, once each."""
     told = [
@@ -44,7 +45,11 @@ def wanted(
 
 
 def cohort_rows(
-    asks: Sequence[Ask], people: Sequence[State | None], cohorts: Cohorts, tastes: Rows, at: int
+    asks: Sequence[Ask],
+    people: Sequence[Someone | None],
+    cohorts: Cohorts,
+    tastes: Rows,
+    at: int,
 ) -> Rows:
     """The cohort features of all candidates of all asks, missing where no cohort is looked at.
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import repeat
 from time import perf_counter
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from features.candidates import Candidate
 from features.definitions.cohort import VIEW as COHORT
@@ -24,6 +25,7 @@ from features.state import State
 from features.unpacked import unpacked
 from serving.asks import Ask, Champions, Prediction
 from serving.cohorts import COHORT_LAYOUT, Cohorts, wanted
+from serving.columns import rows_of
 from serving.deadline import NEVER, Deadline
 from serving.fallback import FallbackReason as Why
 from serving.guard import Reads
@@ -47,8 +49,7 @@ MOST: Final = 400
 RESERVE_S: Final = 0.0005
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(NamedTuple):
     """A prediction, and the set of models behind it: none where it is the prior."""
 
     prediction: Prediction
@@ -133,7 +134,7 @@ class Decider:
             if deadline.is_over():  # the store took it all
                 return self.prior(asks, why=Why.DEADLINE)
             found = predict(asks, known, champions, at=now)
-            return [Scored(prediction, champions) for prediction in found]
+            return rows_of(Scored, found, repeat(champions))
         except Exception:  # a fault of ours must not cost anybody a mail
             LOG.exception("scoring %d recipients failed; asking for each alone", len(asks))
             return [self._alone(ask, champions, now) for ask in asks]

@@ -7,7 +7,7 @@ from serving.asks import Ask, Prediction
 from serving.exploration import FirstPlace, is_drawn
 from serving.fallback import FallbackReason
 from serving.holding import HoldReason
-from serving.hours import SendTime, explored, send_times
+from serving.hours import SendTime, send_times
 from serving.kept import Kept
 from serving.policy import Policy
 from serving.ranking import Ranking, rankings
@@ -70,17 +70,17 @@ def decide_each(
     """The same for many, each by itself, in their order."""
     policies = [policy.of(ask) for ask in asks]
     names = [own.id_of(ask) for own, ask in zip(policies, asks, strict=True)]
+    held_out = [own.holds_out(ask.recipient_key) for own, ask in zip(policies, asks, strict=True)]
     drawn = [
-        None if own.holds_out(ask.recipient_key) else (own, named)
-        for own, named, ask in zip(policies, names, asks, strict=True)
+        None if is_held_out else (own, named)
+        for own, named, is_held_out in zip(policies, names, held_out, strict=True)
     ]
-    hours = send_times(asks, predictions, now=now, is_personal=[one is not None for one in drawn])
+    draws = [None if one is None else (one[1], one[0].epsilon_hour) for one in drawn]
+    hours = send_times(asks, predictions, now=now, draws=draws)
     ranked = rankings(asks, predictions, drawn)
     made = []
-    for row, (ask, prediction, before) in enumerate(zip(asks, predictions, kept, strict=True)):
-        own, named, is_held_out, when = policies[row], names[row], drawn[row] is None, hours[row]
-        if not is_held_out:
-            when = explored(when, named, epsilon=own.epsilon_hour)
+    columns = asks, predictions, kept, policies, names, held_out, hours, ranked
+    for ask, prediction, before, own, named, is_held_out, when, order in zip(*columns, strict=True):
         reasons = prediction.reasons
         is_judged = (
             not is_held_out
@@ -89,7 +89,7 @@ def decide_each(
         )
         value = ask.values.of(when.best.p, prediction.risks)
         hold = _hold(when, value, named, is_judged=is_judged, epsilon=own.epsilon)
-        one = Decision(named, own, is_held_out, when, ranked[row], hold)
+        one = Decision(named, own, is_held_out, when, order, hold)
         if before is not None and FallbackReason.NO_CONSENT not in reasons.values():
             one = _as_kept(one, before)
         made.append(one)

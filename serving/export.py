@@ -17,6 +17,7 @@ from features.events.schema import SECOND_US, Event
 from features.layout import layout_of
 from features.packing import unpack
 from features.state import State
+from models.specs.churn import COMPLAINT, UNSUBSCRIBE
 from serving.asks import Ask, Champions
 from serving.decider import Decider, Scored
 from serving.fallback import worst
@@ -100,7 +101,7 @@ def _scores(ask: Ask, scored: Scored, now: int) -> dict[str, Any]:
         "p_engage": hours.best.p,
         "p_engage_by_hour_of_week": prediction.p_engage.tolist(),
         "p_churn": prediction.p_churn,
-        "risks": dict(prediction.risks),
+        "risks": {UNSUBSCRIBE: prediction.risks.unsubscribe, COMPLAINT: prediction.risks.complaint},
         "effects": [{"theme": one.theme, "effect": one.effect} for one in prediction.effects],
         "fallback": worst(*prediction.reasons.values()).value,
         "reasons": {name: why.value for name, why in prediction.reasons.items()},

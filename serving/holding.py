@@ -7,12 +7,9 @@ is engaged with, and nothing is held back. Nothing is held back either on chance
 models' own word on this recipient.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
-
-from models.specs.churn import COMPLAINT, UNSUBSCRIBE
+from typing import Final, NamedTuple
 
 
 class HoldReason(StrEnum):
@@ -24,6 +21,13 @@ class HoldReason(StrEnum):
     NOT_WORTH_IT = "not_worth_it"
 
 
+class Risks(NamedTuple):
+    """Chances that the next mail makes the recipient leave."""
+
+    unsubscribe: float
+    complaint: float
+
+
 @dataclass(frozen=True, slots=True)
 class Values:
     """In any one unit: of an engagement, and lost with who unsubscribes or complains."""
@@ -32,10 +36,10 @@ class Values:
     unsubscribe: float = 0.0
     complaint: float = 0.0
 
-    def of(self, p_engage: float, risks: Mapping[str, float]) -> float:
+    def of(self, p_engage: float, risks: Risks) -> float:
         """What sending is worth, not sending being worth nothing."""
-        lost = self.unsubscribe * risks.get(UNSUBSCRIBE, 0.0)
-        return self.engagement * p_engage - lost - self.complaint * risks.get(COMPLAINT, 0.0)
+        lost = self.unsubscribe * risks.unsubscribe
+        return self.engagement * p_engage - lost - self.complaint * risks.complaint
 
 
 AS_USUAL: Final = Values()

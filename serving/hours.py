@@ -11,23 +11,30 @@ Mails that ask alike share a window, and their chances are compared in one array
 
 from collections.abc import Sequence
 from datetime import tzinfo
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.events.schema import DAY_US, HOUR_US
-from features.layout import HOURS_PER_WEEK
-from serving.asks import Ask, Prediction
+from serving.asks import Ask, Floats, Prediction
+from serving.columns import rows_of
 from serving.exploration import drawn_hour, hour_chance, is_hour_drawn
 from serving.rules import Binding, Rules, most_binding
 from serving.window import Asked, Window, hours_of_week, window_of
-from serving.zones import LocalClock, ZoneSource, clock_of
+from serving.zones import LocalClock, clock_of
 
 MIN_GAIN: Final = 0.01  # relative; below it the sender's hour stays
 MIN_EVIDENCE: Final = 3  # active hours; below them the person's rhythm is nobody's
 SURE_OF_KIND: Final = 0.5  # of one cohort, which then speaks for who has shown less
 LOOKS_AHEAD_H: Final = 31 * 24  # beyond the window, for an hour that is allowed
+
+
+Draw = tuple[str, float]  # the decision's id, all that a draw depends on, and its chance
+NO_DRAW: Final[Draw] = ("", 0.0)
+# Where these bind, the hour is the best of those that are allowed.
+_MOVED: Final = frozenset({Binding.NONE, Binding.WINDOW_PASSED})
 
 
 class Slot(NamedTuple):
@@ -45,13 +52,58 @@ class Slot(NamedTuple):
     high: float
 
 
+class Told:
+    """What is said of the allowed hours of those who share a window; of each, when it is asked for.
+
+    Args:
+        moments: Of the hours, microseconds.
+        of_week: The hour of the week of each, on the recipients' clock.
+        weeks: p, low and high of the week of each recipient, each of shape (n, 168).
+    """
+
+    __slots__ = ("_of_week", "_shown", "_weeks", "moments")
+
+    def __init__(
+        self, moments: tuple[int, ...], of_week: NDArray[np.int64], weeks: Sequence[Floats]
+    ) -> None:
+        self.moments = moments
+        self._of_week = of_week
+        self._weeks = weeks
+        self._shown: list[list[float]] | None = None
+
+    def slots(self, row: int) -> tuple[Slot, ...]:
+        """All hours of one recipient."""
+        told = (part[row].take(self._of_week).tolist() for part in self._weeks)
+        return tuple(rows_of(Slot, self.moments, *told))
+
+    def chances(self, row: int) -> list[float]:
+        """The p of all hours of one recipient."""
+        return list(self._weeks[0][row].take(self._of_week).tolist())
+
+    def shown(self, row: int) -> list[float]:
+        """The same to six digits; made for all at once."""
+        if self._shown is None:
+            self._shown = rounded(self._weeks[0].take(self._of_week, axis=1)).tolist()
+        return self._shown[row]
+
+    def slot(self, row: int, place: int) -> Slot:
+        """One hour of one recipient."""
+        hour = self._of_week[place]
+        return Slot(self.moments[place], *(part.item(row, hour) for part in self._weeks))
+
+    def at_places(self, places: NDArray[np.int64]) -> list[Slot]:
+        """One hour of every recipient."""
+        rows, hours = np.arange(len(places)), self._of_week.take(places)
+        moments = [self.moments[place] for place in places.tolist()]
+        return rows_of(Slot, moments, *(part[rows, hours].tolist() for part in self._weeks))
+
+
 class SendTime(NamedTuple):
     """The chosen hour beside the sender's own.
 
     Args:
-        moments: The allowed hours of the window; all of them where none is allowed.
-        told: What is said of each: p, low and high, side by side.
-        shown: The chances p to six digits.
+        told: What is said of the allowed hours of the window; of all of them where none is.
+        row: The recipient's there.
         forbidden_by: The rule that leaves no hour of the window, `NONE` where there is one. The
             best hour is then the next allowed one after the window, if `is_next_known`.
         propensity: The chance that this hour was chosen.
@@ -60,12 +112,9 @@ class SendTime(NamedTuple):
 
     best: Slot
     default: Slot
-    moments: tuple[int, ...]
-    told: Sequence[Sequence[float]]
-    shown: Sequence[float]
-    zone: tzinfo
-    zone_name: str
-    zone_source: ZoneSource
+    told: Told
+    row: int
+    clock: LocalClock
     binding: Binding
     forbidden_by: Binding = Binding.NONE
     is_next_known: bool = True
@@ -73,15 +122,29 @@ class SendTime(NamedTuple):
     is_explored: bool = False
 
     @property
+    def zone(self) -> tzinfo:
+        """That the recipient lives by."""
+        return self.clock.zone
+
+    @property
+    def moments(self) -> tuple[int, ...]:
+        """Of the hours that are told of, microseconds."""
+        return self.told.moments
+
+    @property
     def slots(self) -> tuple[Slot, ...]:
-        """The hours of `moments`."""
-        return tuple(map(Slot, self.moments, *self.told))
+        """What is said of each."""
+        return self.told.slots(self.row)
+
+    @property
+    def shown(self) -> list[float]:
+        """The chances p to six digits."""
+        return self.told.shown(self.row)
 
     def slot_at(self, at: int) -> Slot | None:
         """One of them, if it is among them."""
-        return (
-            _slot(self.moments, self.told, self.moments.index(at)) if at in self.moments else None
-        )
+        moments = self.moments
+        return self.told.slot(self.row, moments.index(at)) if at in moments else None
 
 
 def send_time(ask: Ask, prediction: Prediction, *, now: int, is_personal: bool = True) -> SendTime:
@@ -90,7 +153,7 @@ def send_time(ask: Ask, prediction: Prediction, *, now: int, is_personal: bool =
     Args:
         is_personal: False for who is held out: the sender's own hour, or the nearest allowed one.
     """
-    return send_times([ask], [prediction], now=now, is_personal=[is_personal])[0]
+    return send_times([ask], [prediction], now=now, draws=[NO_DRAW if is_personal else None])[0]
 
 
 def send_times(
@@ -98,112 +161,109 @@ def send_times(
     predictions: Sequence[Prediction],
     *,
     now: int,
-    is_personal: Sequence[bool],
+    draws: Sequence[Draw | None],
 ) -> list[SendTime]:
-    """The same for many, in their order."""
-    alike: dict[tuple[Asked, LocalClock], list[int]] = {}
+    """The same for many, in their order.
+
+    Args:
+        draws: Per ask how another of the allowed hours may be drawn; None for who is held out.
+    """
+    # By what was asked: texts and rules that are the same objects need not be compared.
+    alike: dict[tuple[object, ...], tuple[Asked, LocalClock, list[int]]] = {}
     for row, (ask, told) in enumerate(zip(asks, predictions, strict=True)):
         clock = clock_of(ask.timezone, told.zone, told.zone_offset_min if told.has_offset else None)
         rules = ask.rules
+        same: object = id(rules)
         if rules.cap is not None:
-            rules = rules.knowing(_delivered_at(told, now))
-        asked = Asked(
-            clock.zone, rules, ask.window_from, ask.window_to, ask.default_at, told.default_hour
-        )
-        alike.setdefault((asked, clock), []).append(row)
+            same = rules = rules.knowing(_delivered_at(told, now))
+        own = ask.window_from, ask.window_to, ask.default_at, told.default_hour
+        key = id(clock), same, own
+        if key not in alike:
+            alike[key] = Asked(clock.zone, rules, *own), clock, []
+        alike[key][2].append(row)
     chosen: dict[int, SendTime] = {}
-    for (asked, clock), rows in alike.items():
+    for asked, clock, rows in alike.values():
         some = [predictions[row] for row in rows]
         window = window_of(asked, now)
         if window.allowed:
-            own = [is_personal[row] for row in rows]
-            chosen |= zip(rows, _chosen(window, clock, some, own), strict=True)
+            chosen |= zip(rows, _chosen(window, clock, some, [draws[r] for r in rows]), strict=True)
         else:
             chosen |= zip(rows, _later(window, clock, asked.rules, some), strict=True)
     return [chosen[row] for row in range(len(asks))]
 
 
-def explored(chosen: SendTime, named: str, *, epsilon: float) -> SendTime:
-    """The same, or with probability `epsilon` another of the allowed hours, each alike.
-
-    Args:
-        named: The decision's id, all that the draw depends on.
-    """
-    moments = chosen.moments
-    if chosen.forbidden_by is not Binding.NONE or len(moments) == 1:
-        return chosen
-    best, is_explored = chosen.best, is_hour_drawn(named, epsilon)
-    if is_explored:
-        best = _slot(moments, chosen.told, moments.index(drawn_hour(named, moments)))
-    chance = hour_chance(len(moments), epsilon, is_best=best.at == chosen.best.at)
-    # `_replace` takes twice as long, once a recipient.
-    return SendTime(best, *chosen[1:11], chance, is_explored)
-
-
-def _weeks(some: Sequence[Prediction]) -> NDArray[np.float32]:
-    """What is said of each hour of each one's week: p, low and high, shape (n, 3, 168)."""
-    parts = [part for one in some for part in (one.p_engage, one.p_low, one.p_high)]
-    return np.concatenate(parts).reshape(len(some), 3, HOURS_PER_WEEK)
+def _weeks(some: Sequence[Prediction]) -> list[Floats]:
+    """p, low and high of each one's week, each of shape (n, 168)."""
+    runs = [list(run) for _, run in groupby(some, lambda one: id(one.weeks))]
+    found = [run[0].weeks[:3] for run in runs]
+    rows = [[one.row for one in run] for run in runs]
+    if len(runs) == 1 and rows[0] == list(range(len(found[0][0]))):
+        return list(found[0])
+    parts = ([part[own] for part in told] for told, own in zip(found, rows, strict=True))
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
 def _chosen(
-    window: Window, clock: LocalClock, some: Sequence[Prediction], own: Sequence[bool]
+    window: Window, clock: LocalClock, some: Sequence[Prediction], draws: Sequence[Draw | None]
 ) -> list[SendTime]:
-    """An allowed hour for each; `own` is False for who is held out."""
+    """An allowed hour for each."""
     weeks = _weeks(some)
-    every = weeks.take(window.of_week, axis=2)
-    moments, allowed = window.moments, every
+    moments, of_week = window.moments, window.of_week
     if not window.is_free:
-        moments = tuple(window.moments[place] for place in window.allowed)
-        allowed = every.take(window.allowed, axis=2)
-    # Of equal hours the first.
-    tops = [window.allowed[place] for place in allowed[:, 0].argmax(axis=1).tolist()]
-    peaks = weeks[:, 0].max(axis=1).tolist() if window.is_given else [0.0] * len(some)
-    lists = every.tolist()
-    open_lists = lists if window.is_free else allowed.tolist()
+        moments = tuple(moments[place] for place in window.allowed)
+        of_week = of_week.take(window.allowed)
+    told = Told(moments, of_week, weeks)
+    default = window.allowed.index(window.default)
+    tops = weeks[0].take(of_week, axis=1).argmax(axis=1)  # of equal hours the first
+    peaks = weeks[0].max(axis=1).tolist() if window.is_given else [0.0] * len(some)
+    defaults, is_free = told.at_places(np.full(len(some), default)), window.is_free
+    columns = some, draws, tops.tolist(), told.at_places(tops), defaults, peaks
     found = []
-    for one, is_own, told, open_to, shown, top, peak in zip(
-        some, own, lists, open_lists, rounded(allowed[:, 0]).tolist(), tops, peaks, strict=True
-    ):
-        chances = told[0]
-        place, binding = window.default, Binding.HOLDOUT
-        if is_own:
-            place, binding = _best(window, chances, top, one)
-        if not window.is_free and binding is not Binding.WINDOW_PASSED:
-            binding = _rule_between(window, chances, place, binding)
-        if binding is Binding.NONE and peak > chances[place] * (1.0 + MIN_GAIN):
+    for row, (one, draw, top, best, usual, peak) in enumerate(zip(*columns, strict=True)):
+        binding = Binding.HOLDOUT if draw is None else _kept_by(window, best, usual, one)
+        chosen, place = (best, top) if binding in _MOVED else (usual, default)
+        if not is_free and binding is not Binding.WINDOW_PASSED:
+            chances = weeks[0][row].take(window.of_week).tolist()
+            binding = _rule_between(window, chances, chosen.p, binding)
+        if binding is Binding.NONE and peak > chosen.p * (1.0 + MIN_GAIN):
             binding = Binding.WINDOW
-        default = best = _slot(window.moments, told, window.default)
-        if place != window.default:
-            best = _slot(window.moments, told, place)
-        found.append(SendTime(best, default, moments, open_to, shown, *clock, binding))
+        propensity, is_explored = 1.0, False
+        if draw is not None and len(moments) > 1:
+            named, epsilon = draw
+            is_explored = epsilon > 0.0 and is_hour_drawn(named, epsilon)
+            drawn = moments.index(drawn_hour(named, moments)) if is_explored else place
+            propensity = hour_chance(len(moments), epsilon, is_best=drawn == place)
+            chosen = chosen if drawn == place else told.slot(row, drawn)
+        found.append(
+            SendTime(
+                chosen, usual, told, row, clock, binding, Binding.NONE, True, propensity,  # noqa: FBT003  by place, see `asks`
+                is_explored,
+            )
+        )  # fmt: skip
     return found
 
 
-def _best(
-    window: Window, chances: Sequence[float], top: int, prediction: Prediction
-) -> tuple[int, Binding]:
-    """The place of the best chance, or the default's where that is not worth it."""
+def _kept_by(window: Window, best: Slot, usual: Slot, prediction: Prediction) -> Binding:
+    """Why the hour is not the best of them all; `LITTLE_...` where it stays the sender's own."""
     if window.has_passed:
-        return top, Binding.WINDOW_PASSED
-    default = window.default
-    if top != default:
+        return Binding.WINDOW_PASSED
+    if best.at != usual.at:
         if not _is_told(prediction):
-            return default, Binding.LITTLE_EVIDENCE
-        if chances[top] < chances[default] * (1.0 + MIN_GAIN):
-            return default, Binding.LITTLE_GAIN
-    return top, Binding.NONE
+            return Binding.LITTLE_EVIDENCE
+        if best.p < usual.p * (1.0 + MIN_GAIN):
+            return Binding.LITTLE_GAIN
+    return Binding.NONE
 
 
 def _rule_between(
-    window: Window, chances: Sequence[float], place: int, binding: Binding
+    window: Window, chances: Sequence[float], chosen: float, binding: Binding
 ) -> Binding:
     """The rule that keeps a better hour from being chosen, or the sender's own from staying."""
     if binding is not Binding.NONE:
         rule = window.forbidden[window.wanted]
         return rule if rule is not Binding.NONE else binding
     better = max(range(len(chances)), key=chances.__getitem__)
-    is_better = chances[better] > chances[place] * (1.0 + MIN_GAIN)
+    is_better = chances[better] > chosen * (1.0 + MIN_GAIN)
     return window.forbidden[better] if is_better else binding
 
 
@@ -215,23 +275,16 @@ def _later(
     hours = range(first, first + LOOKS_AHEAD_H * HOUR_US, HOUR_US)
     at = next((h for h in hours if rules.forbids(h, clock.zone) is Binding.NONE), None)
     rule, weeks = most_binding(window.forbidden), _weeks(some)
-    every = weeks.take(window.of_week, axis=2)
-    shown = rounded(every[:, 0]).tolist()
-    beyond = None
+    told = Told(window.moments, window.of_week, weeks)
+    defaults = told.at_places(np.full(len(some), window.wanted))
+    bests = defaults
     if at is not None:
-        beyond = weeks[:, :, hours_of_week((at,), clock.zone)].tolist()
-    found = []
-    for row, told in enumerate(every.tolist()):
-        default = best = _slot(window.moments, told, window.wanted)
-        if at is not None and beyond is not None:
-            best = _slot((at,), beyond[row], 0)
-        found.append(
-            SendTime(
-                best, default, window.moments, told, shown[row], *clock, rule,
-                forbidden_by=rule, is_next_known=at is not None,
-            )
-        )  # fmt: skip
-    return found
+        beyond = Told((at,), hours_of_week((at,), clock.zone), weeks)
+        bests = beyond.at_places(np.zeros(len(some), np.int64))
+    return [
+        SendTime(best, default, told, row, clock, rule, rule, is_next_known=at is not None)
+        for row, (best, default) in enumerate(zip(bests, defaults, strict=True))
+    ]
 
 
 def _delivered_at(prediction: Prediction, now: int) -> int:
@@ -242,15 +295,10 @@ def _delivered_at(prediction: Prediction, now: int) -> int:
 
 def _is_told(prediction: Prediction) -> bool:
     """Whether a person has shown enough, or what there is points to one cohort."""
-    active = prediction.features.get("active_total", 0.0)
+    active = prediction.active_hours
     return active >= MIN_EVIDENCE or (active > 0 and prediction.concentration > SURE_OF_KIND)
 
 
 def rounded(chances: NDArray[Any]) -> NDArray[np.float64]:
     """As they are shown: to six digits."""
     return chances.astype(np.float64).round(6)
-
-
-def _slot(moments: Sequence[int], told: Sequence[Sequence[float]], place: int) -> Slot:
-    chances, lows, highs = told
-    return Slot(moments[place], chances[place], lows[place], highs[place])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from features.interests import Interests, OfStates
 from features.layout import layout_of
 from features.reading import Stack, stack
 from features.state import State
-from features.unpacked import Unpacked
+from features.unpacked import Someone, Unpacked
 from serving.cohorts import Cohorts
 from serving.fallback import FallbackReason as Why
 from serving.items import Items
@@ -26,13 +26,13 @@ class Known:
     """What the store holds for the asks: states in their order, and the candidates.
 
     Args:
+        people: Whole states, or of many that were read at once what is asked of each alone.
         trouble: Per ask why there is no state, NONE when there is one.
-        many: The same states where they were read at once; what lies side by side there is not in
-            the states of `people`.
+        many: The same states where they were read at once.
         cohorts: What people without interests are ranked by.
     """
 
-    people: Sequence[State | None]
+    people: Sequence[Someone | None]
     items: Items
     trouble: Sequence[Why]
     many: Unpacked | None = None
@@ -41,12 +41,17 @@ class Known:
     @property
     def interests(self) -> Interests:
         """What the people are interested in."""
-        return OfStates(self.people) if self.many is None else self.many.interests
+        return OfStates(self._whole) if self.many is None else self.many.interests
 
     @property
     def stack(self) -> Stack:
         """The people's states side by side."""
-        return stack(self.people, RECIPIENT_LAYOUT) if self.many is None else self.many.stack
+        return stack(self._whole, RECIPIENT_LAYOUT) if self.many is None else self.many.stack
+
+    @property
+    def _whole(self) -> Sequence[State | None]:
+        """The states themselves, where they were not read at once."""
+        return cast("Sequence[State | None]", self.people)
 
 
 class Features(Mapping[str, float]):

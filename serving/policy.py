@@ -6,11 +6,13 @@ out and get what the sender would have sent, so that anybody can say what all of
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
 from functools import lru_cache
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Final
 
 from features.events.schema import SECOND_US
@@ -58,12 +60,12 @@ def band(p_churn: float, previous: str = "") -> Band:
     (<Band.MEDIUM: 'medium'>, <Band.LOW: 'low'>, <Band.MEDIUM: 'medium'>)
     """
     if not previous:
-        return BANDS[sum(p_churn >= edge for edge in EDGES)]
+        return BANDS[bisect_right(EDGES, p_churn)]
     before = BANDS.index(Band(previous))
     edges = [
         edge + (STAYS if before < place else -STAYS) for place, edge in enumerate(EDGES, start=1)
     ]
-    return BANDS[sum(p_churn >= edge for edge in edges)]
+    return BANDS[bisect_right(edges, p_churn)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def _named(epsilon: float, epsilon_hour: float, holdout: float) -> str:
 
 @lru_cache(maxsize=8_192)  # asked for once to look up what was decided, and once to decide
 def _id(name: str, send_id: str, slot: str, recipient_key: str) -> str:
-    named = f"{_beginning(name, send_id, slot)}{json.dumps(recipient_key)}]"
+    named = f"{_beginning(name, send_id, slot)}{encode_basestring_ascii(recipient_key)}]"
     return hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
 
 

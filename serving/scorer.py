@@ -7,6 +7,7 @@ the tenant's prior, and the reason says so.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
 from typing import Final
 
 import numpy as np
@@ -17,19 +18,23 @@ from features.decay import NEVER_AT
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.schema import offset_at, zone_of
 from features.layout import HOURS_PER_WEEK
-from features.state import State
+from features.unpacked import Someone
 from models.specs import churn, send_time
 from models.specs.send_time import LEVEL, are_hidden
-from serving.asks import Ask, Champions, Loaded, Prediction
+from serving.asks import Ask, Champions, Loaded, Prediction, Weeks
 from serving.churn_reasons import Effect, effects
+from serving.columns import rows_of
 from serving.fallback import FallbackReason as Why
 from serving.fallback import of_scores, worst
+from serving.holding import Risks
 from serving.item_scores import item_scores
 from serving.known import PLACE, RECIPIENT_LAYOUT, Features, Known
 
 DEFAULT_HOUR: Final = 24 + 10  # Tuesday 10:00 where no model knows better
 _CHURN: Final = np.array([PLACE[name] for name in churn.SPEC.inputs])
 _LEVEL: Final = np.array([PLACE[name] for name in LEVEL])
+_ACTIVE: Final = PLACE["active_total"]
+_NO_CLOCK: Final = ("", 0, False)
 
 # What is said of the hours where no model can: an hour like any other, and nothing known of it.
 _UNKNOWN: Final = {
@@ -57,54 +62,38 @@ def predict(
     asks: Sequence[Ask], known: Known, champions: Champions, *, at: int
 ) -> list[Prediction]:
     """Score every ask at a moment (microseconds); the order is kept."""
+    people = known.people
     reading = known.stack.read(at, RECIPIENT_LAYOUT)
     rows = matrix(reading, RECIPIENT)
-    weeks, is_local = _on_own_clocks(rhythm(reading, RECIPIENT_LAYOUT), asks, known.people, at)
+    clocks = [_NO_CLOCK if state is None else _clock(state) for state in people]
+    weeks, is_local = _on_own_clocks(rhythm(reading, RECIPIENT_LAYOUT), asks, clocks, at)
     active = np.asarray((weeks > 0).any(axis=1)).tolist()
-    evidence = [
-        _evidence(state, why, is_active=is_active)
-        for state, why, is_active in zip(known.people, known.trouble, active, strict=True)
-    ]
-    by_name = champions.by_name
+    evidence = list(map(_evidence, people, known.trouble, active))
     hours = _hours(weeks, rows, is_local, champions)
     silent, risks, horizon, silence_why = _silence(rows, evidence, champions)
-    explained = _explained(asks, rows, evidence, by_name.get("churn"))
+    explained = _explained(asks, rows, evidence, champions.by_name.get("churn"))
     items, delivered, items_why = item_scores(asks, known, rows, at, champions)
+    asked_why = [why if ask.candidates else None for ask, why in zip(asks, items_why, strict=True)]
     said = hours.parts
-    concentration, p_churn = said["concentration"][:, 0].tolist(), silent.tolist()
-    leaving = zip(*(chances.tolist() for chances in risks.values()), strict=True)
-    answers = []
-    for row, (ask, state, chances) in enumerate(zip(asks, known.people, leaving, strict=True)):
-        has_zone = _has_zone(state)
-        answers.append(
-            Prediction(
-                p_engage=said["p_engage"][row],
-                p_low=said["p_low"][row],
-                p_high=said["p_high"][row],
-                activity=said["activity"][row],
-                rhythm=weeks[row],
-                concentration=concentration[row],
-                p_churn=p_churn[row],
-                risks=dict(zip(risks, chances, strict=True)),
-                effects=explained.get(row, ()),
-                horizon_days=horizon,
-                p_items=items[row],
-                delivered=delivered[row],
-                default_hour=hours.default_hour[row],
-                features={} if state is None else Features(rows[row]),
-                zone=state.zone if state is not None and has_zone else "",
-                zone_offset_min=state.zone_offset_min if state is not None and has_zone else 0,
-                has_offset=has_zone,
-                newest_at=max(state.newest, 0) if state is not None else 0,
-                reasons=_reasons(
-                    evidence[row],
-                    hours.why[row],
-                    silence_why[row],
-                    items_why[row] if ask.candidates else None,
-                ),
-            )
-        )
-    return answers
+    together = Weeks(said["p_engage"], said["p_low"], said["p_high"], said["activity"], weeks)
+    return rows_of(
+        Prediction,
+        repeat(together),
+        range(len(asks)),
+        said["concentration"][:, 0].tolist(),
+        rows[:, _ACTIVE].tolist(),
+        silent.tolist(),
+        rows_of(Risks, *(chances.tolist() for chances in risks)),
+        [explained.get(row, ()) for row in range(len(asks))],
+        repeat(horizon),
+        items,
+        delivered,
+        hours.default_hour,
+        [{} if state is None else Features(row) for state, row in zip(people, rows, strict=True)],
+        *zip(*clocks, strict=True),
+        [0 if state is None else max(state.newest, 0) for state in people],
+        map(_reasons, evidence, hours.why, silence_why, asked_why),
+    )
 
 
 @lru_cache(maxsize=4_096)  # the same few; nobody changes them
@@ -117,24 +106,27 @@ def _reasons(evidence: Why, hours: Why, silence: Why, items: Why | None) -> Mapp
     }
 
 
-def _evidence(state: State | None, why: Why, *, is_active: bool) -> Why:
+def _evidence(state: Someone | None, why: Why, is_active: bool) -> Why:  # noqa: FBT001  mapped
     if state is None or why is not Why.NONE:
         return why if why is not Why.NONE else Why.UNKNOWN_RECIPIENT
     return Why.NONE if is_active else Why.NO_EVIDENCE
 
 
-def _has_zone(state: State | None) -> bool:
-    return state is not None and state.zone_at != NEVER_AT
+def _clock(state: Someone) -> tuple[str, int, bool]:
+    """The zone of the events, its offset in minutes, and whether any of them told one."""
+    if state.zone_at == NEVER_AT:
+        return _NO_CLOCK
+    return state.zone, state.zone_offset_min, True
 
 
 def _on_own_clocks(
-    weeks: Rows, asks: Sequence[Ask], people: Sequence[State | None], at: int
+    weeks: Rows, asks: Sequence[Ask], clocks: Sequence[tuple[str, int, bool]], at: int
 ) -> tuple[Rows, Flags]:
     """The rhythms, and whether each is on the recipient's own clock.
 
     Where only the ask tells the clock, hours of UTC become hours of that clock.
     """
-    is_local = [_has_zone(state) for state in people]
+    is_local = [is_told for _, _, is_told in clocks]
     moved: dict[int, list[int]] = {}
     for row, ask in enumerate(asks):
         zone = None if is_local[row] or not ask.timezone else zone_of(ask.timezone)
@@ -181,13 +173,13 @@ def _unknown(n: int) -> dict[str, Rows]:
 
 def _silence(
     rows: Rows, evidence: Sequence[Why], champions: Champions
-) -> tuple[Rows, dict[str, Rows], float, list[Why]]:
+) -> tuple[Rows, list[Rows], float, list[Why]]:
     """Churn asks about people who engaged once; the others get the tenant's base rate."""
     n = len(rows)
     model = champions.by_name.get("churn")
     if model is None:
         prior = np.full(n, churn.SPEC.prior, np.float32)
-        risks = {name: np.full(n, p, np.float32) for name, p in churn.RISKS.items()}
+        risks = [np.full(n, p, np.float32) for p in churn.RISKS.values()]
         return prior, risks, churn.SPEC.horizon_days, [champions.why_not("churn")] * n
     answer = model.bundle.session.run(np.ascontiguousarray(rows[:, _CHURN]))
     told = [answer["p_churn"], *(answer[name] for name in churn.RISKS)]
@@ -202,8 +194,7 @@ def _silence(
     scores, *chances = (part[:, 0] for part in told)
     has_evidence = is_sound & [why is Why.NONE for why in evidence]
     kept = np.where(has_evidence, scores, np.float32(manifest.prior))
-    risks = dict(zip(churn.RISKS, chances, strict=True))
-    return kept, risks, manifest.horizon_days, of_scores(is_sound)
+    return kept, chances, manifest.horizon_days, of_scores(is_sound)
 
 
 def _explained(

@@ -77,4 +77,4 @@ def takes_room(made: Decision) -> bool:
 
 def at_stake(made: Decision) -> float:
     """What the chosen hour is worth beside the middle one."""
-    return made.hours.best.p - float(np.median(made.hours.told[0]))
+    return made.hours.best.p - float(np.median(made.hours.told.chances(made.hours.row)))

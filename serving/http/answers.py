@@ -12,7 +12,6 @@ from features.candidates import Candidate
 from features.events.schema import SECOND_US
 from features.events.words import topics_of
 from models.specs import SPECS
-from models.specs.churn import COMPLAINT, UNSUBSCRIBE
 from serving import policy
 from serving.asks import Ask, Champions, Prediction
 from serving.decider import Scored
@@ -103,7 +102,6 @@ def answer_of(
     """
     habit = habit or habits([scored.prediction.activity])[0]
     prediction, champions = scored.prediction, scored.champions
-    active_hours = prediction.features.get("active_total", 0.0)
     return {
         "status": "ok",
         "decision_id": made.id,
@@ -111,21 +109,21 @@ def answer_of(
         "send_id": ask.send_id,
         "as_of": policy.shown(now // SECOND_US * SECOND_US, UTC),
         "arm": made.arm,
-        "send_time": _send_time(prediction, made.hours, champions, active_hours, habit),
+        "send_time": _send_time(prediction, made.hours, champions, habit),
         "hold": _hold(made),
         "churn": {
             "p_churn": round(prediction.p_churn, 6),
             "band": policy.band(prediction.p_churn, ask.previous_band),
             "horizon_days": prediction.horizon_days,
             "risks": {
-                "unsubscribe": round(prediction.risks[UNSUBSCRIBE], 6),
-                "complaint": round(prediction.risks[COMPLAINT], 6),
+                "unsubscribe": round(prediction.risks.unsubscribe, 6),
+                "complaint": round(prediction.risks.complaint, 6),
             },
             "effects": effects_of(prediction),
         },
         "content": _content(made.ranked),
         "reason_codes": policy.reason_codes(prediction.features),
-        "evidence_n": round(active_hours),
+        "evidence_n": round(prediction.active_hours),
         "feature_age_s": age_s(prediction, now),
         "fallback": fallback_of(prediction),
         "models": models_of(champions),
@@ -174,7 +172,6 @@ def _send_time(
     prediction: Prediction,
     chosen: SendTime,
     champions: Champions,
-    active_hours: float,
     habit: Habit,
 ) -> dict[str, Any]:
     best, default, zone = chosen.best, chosen.default, chosen.zone
@@ -190,13 +187,13 @@ def _send_time(
         "default_at": policy.shown(default.at, zone),
         "default_at_epoch": default.at // SECOND_US,
         "basis": _basis(prediction, champions),
-        "tz": chosen.zone_name,
-        "tz_source": chosen.zone_source,
+        "tz": chosen.clock.name,
+        "tz_source": chosen.clock.source,
         "binding_constraint": chosen.binding,
         "explanation": explained(
             habit,
-            active_hours=active_hours,
-            is_utc=chosen.zone_source is ZoneSource.UNKNOWN,
+            active_hours=prediction.active_hours,
+            is_utc=chosen.clock.source is ZoneSource.UNKNOWN,
         ),
         "explored": chosen.is_explored,
         "propensity": chosen.propensity,

@@ -69,8 +69,8 @@ def answer_of_look(look: Look) -> RecipientAnswer:
         recipient_key=look.ask.recipient_key,
         as_of=utc(look.now),
         newest_age_s=age_s(prediction, look.now),
-        tz=look.hours.zone_name,
-        tz_source=look.hours.zone_source,
+        tz=look.hours.clock.name,
+        tz_source=look.hours.clock.source,
         features=features,
         missing=sorted(prediction.features.keys() - {one.name for one in features}),
         churn=ChurnWhy(

@@ -123,15 +123,14 @@ def view_of(parts: Parts, key: str) -> View:
     found = None if parts.decisions is None else decided(parts.decisions.folder, key)
     records = found.records if found else []
     rows = _rows(records)
-    active_hours = prediction.features.get("active_total", 0.0)
     sizes = effect_bars([one.effect for one in told.churn.effects])
     return View(
         look=look,
         told=told,
         answer=answer_of(look.ask, look.scored, made, now=look.now),
         made=made,
-        active_hours=active_hours,
-        is_little=active_hours < MIN_EVIDENCE,
+        active_hours=prediction.active_hours,
+        is_little=prediction.active_hours < MIN_EVIDENCE,
         is_held_out=is_held_out,
         maps=_maps(look),
         history=history,

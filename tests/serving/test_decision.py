@@ -7,16 +7,16 @@ from hypothesis import strategies as st
 
 from features.candidates import Candidate
 from features.events.schema import HOUR_US
-from models.specs.churn import COMPLAINT, UNSUBSCRIBE
-from serving.asks import Ask
+from serving.asks import Ask, Weeks
 from serving.decision import decide, decide_each, to_keep
 from serving.fallback import FallbackReason
-from serving.holding import HoldReason, Values
+from serving.holding import HoldReason, Risks, Values
 from serving.policy import Policy
 from serving.rules import FREE, Binding, Cap, Rules
+from tests.serving import test_policy
 from tests.serving.test_policy import NOW, WEEKS, said
 
-RISKS = {UNSUBSCRIBE: 0.004, COMPLAINT: 0.0003}
+RISKS = Risks(unsubscribe=0.004, complaint=0.0003)
 COSTLY = Values(1.0, 100.0, 1_000.0)
 AMOUNTS = st.floats(0, 1_000)
 ITEMS = ((), (Candidate("a"), Candidate("b")), tuple(map(Candidate, "vwxyz")))
@@ -31,7 +31,7 @@ def test_a_mail_is_held_just_where_it_risks_more_than_it_brings(week, one, two, 
     ask = Ask("r", values=Values(one, two, three))
     made = decide(ask, told(week), Policy(), now=NOW)
     p = made.hours.best.p
-    worth = one * p - two * RISKS[UNSUBSCRIBE] - three * RISKS[COMPLAINT]
+    worth = one * p - two * RISKS.unsubscribe - three * RISKS.complaint
     assert made.hold.value == pytest.approx(worth)
     assert (made.hold.reason is HoldReason.NOT_WORTH_IT) == (worth < 0)
     assert made.hold.propensity == 1.0
@@ -120,6 +120,20 @@ CROWD = st.lists(
 )  # fmt: skip
 
 
+def scored_together(predictions, n):
+    """The last so many of them as one run of the models gives them, in another order of rows."""
+    alone, some = predictions[: len(predictions) - n], predictions[len(predictions) - n :]
+    if not some:
+        return alone
+    weeks = Weeks(*(np.concatenate(p[::-1]) for p in zip(*(s.weeks for s in some), strict=True)))
+    return alone + [one._replace(weeks=weeks, row=n - 1 - i) for i, one in enumerate(some)]
+
+
+def in_full(made):
+    """All that decisions say, to compare."""
+    return [one._replace(hours=test_policy.in_full(one.hours)) for one in made]
+
+
 @given(CROWD, st.sampled_from([0.0, 0.5]), st.data())
 def test_each_of_many_gets_what_they_would_alone(crowd, share, data):
     """Whoever asks alike shares a window and an array; nobody's answer depends on the others'."""
@@ -130,13 +144,16 @@ def test_each_of_many_gets_what_they_would_alone(crowd, share, data):
         asks, predictions = [*asks, asks[0], asks[0]], [*predictions, shared, predictions[0]]
     alone = [decide(ask, one, policy, now=NOW) for ask, one in zip(asks, predictions, strict=True)]
     nothing = [None] * len(asks)
-    assert decide_each(asks, predictions, policy, now=NOW, kept=nothing) == alone
+    together = scored_together(predictions, data.draw(st.integers(0, len(asks))))
+    assert in_full(decide_each(asks, together, policy, now=NOW, kept=nothing)) == in_full(alone)
     kept = [data.draw(st.sampled_from([None, to_keep(one, now=NOW)])) for one in alone]
     later = NOW + 3 * HOUR_US
-    assert decide_each(asks, predictions, policy, now=later, kept=kept) == [
+    again = [
         decide(*of_one, policy, now=later, kept=before)
         for *of_one, before in zip(asks, predictions, kept, strict=True)
     ]
+    made = decide_each(asks, together, policy, now=later, kept=kept)
+    assert in_full(made) == in_full(again)
 
 
 # --- held out ---------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from features.state import State
 from models.bundle import load_bundle
 from models.runtime import Session
 from models.specs import BY_NAME
-from models.specs.churn import RISKS, theme_of
+from models.specs.churn import COMPLAINT, RISKS, UNSUBSCRIBE, theme_of
 from serving.asks import Ask, Champions, Loaded
 from serving.churn_reasons import SMALLEST
 from serving.fallback import FallbackReason as Why
@@ -74,9 +74,11 @@ def crowd(seed, n):
 
 
 def is_legal(prediction):
-    weeks = (prediction.p_engage, prediction.activity, prediction.p_low, prediction.p_high)
-    assert np.all(prediction.p_low <= prediction.p_engage + 1e-6)
-    assert np.all(prediction.p_engage <= prediction.p_high + 1e-6)
+    *weeks, _ = (part[prediction.row] for part in prediction.weeks)
+    p, low, high, _ = weeks
+    np.testing.assert_array_equal(p, prediction.p_engage)
+    assert np.all(low <= p + 1e-6)
+    assert np.all(p <= high + 1e-6)
     assert 0 <= prediction.concentration <= 1 + 1e-6
     for part in (*weeks, prediction.p_items):
         assert np.isfinite(part).all()
@@ -159,6 +161,7 @@ def test_without_a_state_the_reason_is_told_and_churn_is_the_base_rate(champions
     prior = champions.by_name["churn"].bundle.manifest.prior
     assert found.p_churn == pytest.approx(prior, abs=1e-6)
     assert found.features == {}
+    assert found.active_hours == 0
 
 
 def test_a_recipient_who_never_engaged_has_no_evidence(champions):
@@ -301,7 +304,7 @@ def test_who_does_not_ask_pays_for_no_explanation(champions):
 def test_risks_of_the_next_mail_are_the_models_or_the_trades(champions):
     asks, known = crowd(5, 20)
     for found in predict(asks, known, champions, at=NOW):
-        assert set(found.risks) == set(RISKS)
-        assert all(0 < p < 0.2 for p in found.risks.values())
+        assert all(0 < p < 0.2 for p in found.risks)
     for found in predict(asks, known, Champions({}), at=NOW):
-        assert found.risks == pytest.approx(RISKS)
+        assert found.risks == pytest.approx((RISKS[UNSUBSCRIBE], RISKS[COMPLAINT]))
+        assert found.risks.unsubscribe > found.risks.complaint
