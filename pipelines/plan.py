@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from serving.asks import Ask
 from serving.decider import Scored
@@ -54,6 +56,8 @@ SCHEMA: Final = pa.schema(
     ]
 )
 Decided = tuple[Ask, Scored, Decision]
+_MIDDLE: Final = 0.499  # of the way from one millionth to the next
+_COUNTABLE: Final = 1e9  # of them a double holds thousandths as well
 _Told = TypeVar("_Told")
 
 
@@ -70,30 +74,30 @@ def plan_of(decided: Sequence[Decided], *, now: int) -> pa.Table:
     ranked = [one.ranked for one in made]
     best, default = [one.best for one in hours], [one.default for one in hours]
     first = [one.shown_first for one in ranked]
-    columns: dict[str, list[Any]] = {
+    columns: dict[str, Any] = {
         "recipient_key": [ask.recipient_key for ask in asks],
         "send_id": [ask.send_id for ask in asks],
         "slot": [ask.slot for ask in asks],
         "decision_id": [one.id for one in made],
         "best_at": [one.at for one in best],
         "default_at": [one.at for one in default],
-        "p_engage": [round(one.p, 6) for one in best],
-        "p_low": [round(one.low, 6) for one in best],
-        "p_high": [round(one.high, 6) for one in best],
-        "p_engage_default": [round(one.p, 6) for one in default],
+        "p_engage": _rounded([one.p for one in best]),
+        "p_low": _rounded([one.low for one in best]),
+        "p_high": _rounded([one.high for one in best]),
+        "p_engage_default": _rounded([one.p for one in default]),
         "binding_constraint": [one.binding for one in hours],
         "propensity_hour": [one.propensity for one in hours],
         "explored_hour": [one.is_explored for one in hours],
         "hold_back": [one.reason is not HoldReason.NONE for one in holds],
         "hold_reason": [one.reason for one in holds],
         "hold_until": [one.until or None for one in holds],
-        "value": [round(one.value, 6) for one in holds],
+        "value": _rounded([one.value for one in holds]),
         "propensity_hold": [one.propensity for one in holds],
         "explored_hold": [one.is_explored for one in holds],
-        "p_churn": [round(one.p_churn, 6) for one in told],
+        "p_churn": _rounded([one.p_churn for one in told]),
         "band": [band(one.p_churn, ask.previous_band) for one, ask in zip(told, asks, strict=True)],
-        "unsubscribe": [round(one.risks.unsubscribe, 6) for one in told],
-        "complaint": [round(one.risks.complaint, 6) for one in told],
+        "unsubscribe": _rounded([one.risks.unsubscribe for one in told]),
+        "complaint": _rounded([one.risks.complaint for one in told]),
         "variant": [one.content_id for one in first],
         "ranking": [one.ids for one in ranked],
         "p_click": [one.shown for one in ranked],
@@ -109,6 +113,22 @@ def plan_of(decided: Sequence[Decided], *, now: int) -> pa.Table:
     }
     arrays = [pa.array(columns[kind.name], kind.type) for kind in SCHEMA]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def _rounded(values: Sequence[float]) -> NDArray[np.float64]:
+    """`round(value, 6)` of each, the same to the bit.
+
+    A whole number over a million is the double that `round` gives; only where the millionths lie
+    near the middle, or are too many to count, `round` itself is asked.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # too large is not countable
+        millionths = np.array(values, np.float64) * 1e6
+        near = np.rint(millionths)
+        found = near / 1e6
+        unsure = (np.abs(millionths - near) > _MIDDLE) | ~(np.abs(millionths) < _COUNTABLE)
+    for row in np.flatnonzero(unsure).tolist():
+        found[row] = round(values[row], 6)
+    return found
 
 
 def _once(values: Sequence[_Told], ask: Callable[[_Told], str]) -> list[str]:

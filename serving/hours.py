@@ -11,17 +11,15 @@ Mails that ask alike share a window, and their chances are compared in one array
 
 from collections.abc import Sequence
 from datetime import tzinfo
-from itertools import groupby
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from features.events.schema import DAY_US, HOUR_US
-from serving.asks import Ask, Floats, Prediction
-from serving.columns import rows_of
+from serving.asks import Ask, Prediction
 from serving.exploration import drawn_hour, hour_chance, is_hour_drawn
 from serving.rules import Binding, Rules, most_binding
+from serving.slots import Slot, Told
 from serving.window import Asked, Window, hours_of_week, window_of
 from serving.zones import LocalClock, clock_of
 
@@ -35,67 +33,6 @@ Draw = tuple[str, float]  # the decision's id, all that a draw depends on, and i
 NO_DRAW: Final[Draw] = ("", 0.0)
 # Where these bind, the hour is the best of those that are allowed.
 _MOVED: Final = frozenset({Binding.NONE, Binding.WINDOW_PASSED})
-
-
-class Slot(NamedTuple):
-    """One hour a mail could go out.
-
-    Args:
-        at: Its moment, microseconds.
-        p: P(engage within 24 h).
-        low, high: The ends of a 90 % interval on it.
-    """
-
-    at: int
-    p: float
-    low: float
-    high: float
-
-
-class Told:
-    """What is said of the allowed hours of those who share a window; of each, when it is asked for.
-
-    Args:
-        moments: Of the hours, microseconds.
-        of_week: The hour of the week of each, on the recipients' clock.
-        weeks: p, low and high of the week of each recipient, each of shape (n, 168).
-    """
-
-    __slots__ = ("_of_week", "_shown", "_weeks", "moments")
-
-    def __init__(
-        self, moments: tuple[int, ...], of_week: NDArray[np.int64], weeks: Sequence[Floats]
-    ) -> None:
-        self.moments = moments
-        self._of_week = of_week
-        self._weeks = weeks
-        self._shown: list[list[float]] | None = None
-
-    def slots(self, row: int) -> tuple[Slot, ...]:
-        """All hours of one recipient."""
-        told = (part[row].take(self._of_week).tolist() for part in self._weeks)
-        return tuple(rows_of(Slot, self.moments, *told))
-
-    def chances(self, row: int) -> list[float]:
-        """The p of all hours of one recipient."""
-        return list(self._weeks[0][row].take(self._of_week).tolist())
-
-    def shown(self, row: int) -> list[float]:
-        """The same to six digits; made for all at once."""
-        if self._shown is None:
-            self._shown = rounded(self._weeks[0].take(self._of_week, axis=1)).tolist()
-        return self._shown[row]
-
-    def slot(self, row: int, place: int) -> Slot:
-        """One hour of one recipient."""
-        hour = self._of_week[place]
-        return Slot(self.moments[place], *(part.item(row, hour) for part in self._weeks))
-
-    def at_places(self, places: NDArray[np.int64]) -> list[Slot]:
-        """One hour of every recipient."""
-        rows, hours = np.arange(len(places)), self._of_week.take(places)
-        moments = [self.moments[place] for place in places.tolist()]
-        return rows_of(Slot, moments, *(part[rows, hours].tolist() for part in self._weeks))
 
 
 class SendTime(NamedTuple):
@@ -177,14 +114,15 @@ def send_times(
         if rules.cap is not None:
             same = rules = rules.knowing(_delivered_at(told, now))
         own = ask.window_from, ask.window_to, ask.default_at, told.default_hour
-        key = id(clock), same, own
+        key = id(told.weeks), id(clock), same, own
         if key not in alike:
             alike[key] = Asked(clock.zone, rules, *own), clock, []
         alike[key][2].append(row)
+    windows: dict[Asked, Window] = {}
     chosen: dict[int, SendTime] = {}
     for asked, clock, rows in alike.values():
         some = [predictions[row] for row in rows]
-        window = window_of(asked, now)
+        window = windows.get(asked) or windows.setdefault(asked, window_of(asked, now))
         if window.allowed:
             chosen |= zip(rows, _chosen(window, clock, some, [draws[r] for r in rows]), strict=True)
         else:
@@ -192,55 +130,45 @@ def send_times(
     return [chosen[row] for row in range(len(asks))]
 
 
-def _weeks(some: Sequence[Prediction]) -> list[Floats]:
-    """p, low and high of each one's week, each of shape (n, 168)."""
-    runs = [list(run) for _, run in groupby(some, lambda one: id(one.weeks))]
-    found = [run[0].weeks[:3] for run in runs]
-    rows = [[one.row for one in run] for run in runs]
-    if len(runs) == 1 and rows[0] == list(range(len(found[0][0]))):
-        return list(found[0])
-    parts = ([part[own] for part in told] for told, own in zip(found, rows, strict=True))
-    return [np.concatenate(part) for part in zip(*parts, strict=True)]
-
-
 def _chosen(
     window: Window, clock: LocalClock, some: Sequence[Prediction], draws: Sequence[Draw | None]
 ) -> list[SendTime]:
     """An allowed hour for each."""
-    weeks = _weeks(some)
     moments, of_week = window.moments, window.of_week
     if not window.is_free:
         moments = tuple(moments[place] for place in window.allowed)
         of_week = of_week.take(window.allowed)
-    told = Told(moments, of_week, weeks)
+    told = Told(moments, of_week, some)
     default = window.allowed.index(window.default)
-    tops = weeks[0].take(of_week, axis=1).argmax(axis=1)  # of equal hours the first
-    peaks = weeks[0].max(axis=1).tolist() if window.is_given else [0.0] * len(some)
-    defaults, is_free = told.at_places(np.full(len(some), default)), window.is_free
-    columns = some, draws, tops.tolist(), told.at_places(tops), defaults, peaks
+    tops = told.p.argmax(axis=1)  # of equal hours the first
+    peaks = told.peaks if window.is_given else [0.0] * len(some)
+    columns = some, draws, tops.tolist(), told.at_places(tops), told.at_place(default), peaks
+    every = None if window.is_free else Told(window.moments, window.of_week, some)
     found = []
     for row, (one, draw, top, best, usual, peak) in enumerate(zip(*columns, strict=True)):
         binding = Binding.HOLDOUT if draw is None else _kept_by(window, best, usual, one)
         chosen, place = (best, top) if binding in _MOVED else (usual, default)
-        if not is_free and binding is not Binding.WINDOW_PASSED:
-            chances = weeks[0][row].take(window.of_week).tolist()
-            binding = _rule_between(window, chances, chosen.p, binding)
+        if every is not None and binding is not Binding.WINDOW_PASSED:
+            binding = _rule_between(window, every.chances(row), chosen.p, binding)
         if binding is Binding.NONE and peak > chosen.p * (1.0 + MIN_GAIN):
             binding = Binding.WINDOW
-        propensity, is_explored = 1.0, False
-        if draw is not None and len(moments) > 1:
-            named, epsilon = draw
-            is_explored = epsilon > 0.0 and is_hour_drawn(named, epsilon)
-            drawn = moments.index(drawn_hour(named, moments)) if is_explored else place
-            propensity = hour_chance(len(moments), epsilon, is_best=drawn == place)
-            chosen = chosen if drawn == place else told.slot(row, drawn)
-        found.append(
-            SendTime(
-                chosen, usual, told, row, clock, binding, Binding.NONE, True, propensity,  # noqa: FBT003  by place, see `asks`
-                is_explored,
-            )
-        )  # fmt: skip
+        one_of = SendTime(chosen, usual, told, row, clock, binding)
+        is_drawing = draw is not None and draw[1] > 0.0 and len(moments) > 1
+        found.append(_explored(one_of, place, draw) if is_drawing else one_of)
     return found
+
+
+def _explored(chosen: SendTime, place: int, draw: Draw) -> SendTime:
+    """The same, or with the chance of a draw another of the allowed hours, each alike."""
+    named, epsilon = draw
+    moments, drawn = chosen.moments, place
+    is_explored = is_hour_drawn(named, epsilon)
+    if is_explored:
+        drawn = moments.index(drawn_hour(named, moments))
+    chance = hour_chance(len(moments), epsilon, is_best=drawn == place)
+    best = chosen.best if drawn == place else chosen.told.slot(chosen.row, drawn)
+    # `_replace` takes twice as long, once a recipient.
+    return SendTime(best, *chosen[1:8], chance, is_explored)
 
 
 def _kept_by(window: Window, best: Slot, usual: Slot, prediction: Prediction) -> Binding:
@@ -274,13 +202,10 @@ def _later(
     first = max(window.end, window.moments[-1]) // HOUR_US * HOUR_US + HOUR_US
     hours = range(first, first + LOOKS_AHEAD_H * HOUR_US, HOUR_US)
     at = next((h for h in hours if rules.forbids(h, clock.zone) is Binding.NONE), None)
-    rule, weeks = most_binding(window.forbidden), _weeks(some)
-    told = Told(window.moments, window.of_week, weeks)
-    defaults = told.at_places(np.full(len(some), window.wanted))
-    bests = defaults
+    rule, told = most_binding(window.forbidden), Told(window.moments, window.of_week, some)
+    bests = defaults = told.at_place(window.wanted)
     if at is not None:
-        beyond = Told((at,), hours_of_week((at,), clock.zone), weeks)
-        bests = beyond.at_places(np.zeros(len(some), np.int64))
+        bests = Told((at,), hours_of_week((at,), clock.zone), some).at_place(0)
     return [
         SendTime(best, default, told, row, clock, rule, rule, is_next_known=at is not None)
         for row, (best, default) in enumerate(zip(bests, defaults, strict=True))
@@ -297,8 +222,3 @@ def _is_told(prediction: Prediction) -> bool:
     """Whether a person has shown enough, or what there is points to one cohort."""
     active = prediction.active_hours
     return active >= MIN_EVIDENCE or (active > 0 and prediction.concentration > SURE_OF_KIND)
-
-
-def rounded(chances: NDArray[Any]) -> NDArray[np.float64]:
-    """As they are shown: to six digits."""
-    return chances.astype(np.float64).round(6)

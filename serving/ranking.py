@@ -12,8 +12,8 @@ import numpy as np
 
 from serving.asks import Ask, Prediction
 from serving.exploration import NO_PLACE, FirstPlace, exploration_shares, first_place
-from serving.hours import rounded
 from serving.policy import Policy
+from serving.slots import rounded
 
 _Told = TypeVar("_Told")
 

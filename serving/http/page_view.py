@@ -13,7 +13,7 @@ from serving.asks import Ask
 from serving.decided import Decided, Record, decided
 from serving.decision import Decision, decide
 from serving.history import History, history_of
-from serving.hours import MIN_EVIDENCE, Slot
+from serving.hours import MIN_EVIDENCE
 from serving.http.answers import RECORD_VERSION, Answer, answer_of
 from serving.http.inspect import answer_of_look
 from serving.http.inspect_schemas import RecipientAnswer
@@ -23,6 +23,7 @@ from serving.http.page_words import THEME
 from serving.http.parts import Parts
 from serving.kept import Kept
 from serving.policy import Policy
+from serving.slots import Slot
 from serving.what_ifs import WhatIf, what_ifs
 
 BEST: Final = "best hour"
