@@ -81,23 +81,23 @@ def plan_of(decided: Sequence[Decided], *, now: int) -> pa.Table:
         "decision_id": [one.id for one in made],
         "best_at": [one.at for one in best],
         "default_at": [one.at for one in default],
-        "p_engage": _rounded([one.p for one in best]),
-        "p_low": _rounded([one.low for one in best]),
-        "p_high": _rounded([one.high for one in best]),
-        "p_engage_default": _rounded([one.p for one in default]),
+        "p_engage": rounded([one.p for one in best]),
+        "p_low": rounded([one.low for one in best]),
+        "p_high": rounded([one.high for one in best]),
+        "p_engage_default": rounded([one.p for one in default]),
         "binding_constraint": [one.binding for one in hours],
         "propensity_hour": [one.propensity for one in hours],
         "explored_hour": [one.is_explored for one in hours],
         "hold_back": [one.reason is not HoldReason.NONE for one in holds],
         "hold_reason": [one.reason for one in holds],
         "hold_until": [one.until or None for one in holds],
-        "value": _rounded([one.value for one in holds]),
+        "value": rounded([one.value for one in holds]),
         "propensity_hold": [one.propensity for one in holds],
         "explored_hold": [one.is_explored for one in holds],
-        "p_churn": _rounded([one.p_churn for one in told]),
+        "p_churn": rounded([one.p_churn for one in told]),
         "band": [band(one.p_churn, ask.previous_band) for one, ask in zip(told, asks, strict=True)],
-        "unsubscribe": _rounded([one.risks.unsubscribe for one in told]),
-        "complaint": _rounded([one.risks.complaint for one in told]),
+        "unsubscribe": rounded([one.risks.unsubscribe for one in told]),
+        "complaint": rounded([one.risks.complaint for one in told]),
         "variant": [one.content_id for one in first],
         "ranking": [one.ids for one in ranked],
         "p_click": [one.shown for one in ranked],
@@ -115,7 +115,7 @@ def plan_of(decided: Sequence[Decided], *, now: int) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
-def _rounded(values: Sequence[float]) -> NDArray[np.float64]:
+def rounded(values: Sequence[float]) -> NDArray[np.float64]:
     """`round(value, 6)` of each, the same to the bit.
 
     A whole number over a million is the double that `round` gives; only where the millionths lie
