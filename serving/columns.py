@@ -18,6 +18,9 @@ def rows_of(kind: type[_Row], *columns: Iterable[Any]) -> list[_Row]:
     ...     y: int
     >>> rows_of(Point, [1, 2], [3, 4])
     [Point(x=1, y=3), Point(x=2, y=4)]
+    >>> rows_of(Point, [1, 2])
+    Traceback (most recent call last):
+    TypeError: Point has 2 fields, not 1
     """
     n_fields = len(kind._fields)  # type: ignore[attr-defined]
     if len(columns) != n_fields:
