@@ -18,7 +18,7 @@ import numpy as np
 from features.events.schema import DAY_US, HOUR_US
 from serving.asks import Ask, Prediction
 from serving.exploration import drawn_hour, hour_chance, is_hour_drawn
-from serving.rules import Binding, Rules, most_binding
+from serving.rules import FREE, Binding, Rules, most_binding
 from serving.slots import Slot, Told
 from serving.window import Asked, Window, hours_of_week, window_of
 from serving.zones import LocalClock, clock_of
@@ -105,16 +105,14 @@ def send_times(
     Args:
         draws: Per ask how another of the allowed hours may be drawn; None for who is held out.
     """
-    # By what was asked: texts and rules that are the same objects need not be compared.
     alike: dict[tuple[object, ...], tuple[Asked, LocalClock, list[int]]] = {}
     for row, (ask, told) in enumerate(zip(asks, predictions, strict=True)):
         clock = clock_of(ask.timezone, told.zone, told.zone_offset_min if told.has_offset else None)
         rules = ask.rules
-        same: object = id(rules)
         if rules.cap is not None:
-            same = rules = rules.knowing(_delivered_at(told, now))
+            rules = rules.knowing(_delivered_at(told, now))
         own = ask.window_from, ask.window_to, ask.default_at, told.default_hour
-        key = id(told.weeks), id(clock), same, own
+        key = id(told.weeks), id(clock), None if rules is FREE else rules, own
         if key not in alike:
             alike[key] = Asked(clock.zone, rules, *own), clock, []
         alike[key][2].append(row)

@@ -3,7 +3,7 @@
 from datetime import UTC, timedelta, timezone, tzinfo
 from enum import StrEnum
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from features.events.schema import zone_of
 
@@ -31,8 +31,12 @@ def clock_of(asked: str, seen: str, offset_min: int | None) -> LocalClock:
     for name, source in ((asked, ZoneSource.REQUEST), (seen, ZoneSource.EVENTS)):
         zone = zone_of(name) if name else None
         if zone is not None:
-            return LocalClock(zone, name, source)
+            return _clock(zone, name, source)
     if offset_min is not None:
         fixed = timezone(timedelta(minutes=offset_min))
-        return LocalClock(fixed, str(fixed), ZoneSource.OFFSET)
-    return LocalClock(UTC, "UTC", ZoneSource.UNKNOWN)
+        return _clock(fixed, str(fixed), ZoneSource.OFFSET)
+    return _clock(UTC, "UTC", ZoneSource.UNKNOWN)
+
+
+# The same clock is the same object, whatever else was said: those who live by it are found by that.
+_clock: Final = lru_cache(maxsize=4_096)(LocalClock)
