@@ -75,7 +75,7 @@ def _gates(told: Demo) -> Table:
 def _answers(told: Demo) -> Table:
     table = Table(title="Scores, as the renderer gets them", title_justify="left")
     for column in ("recipient", "send at", "P(engage)", "churn", "show", "evidence", "fallback"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in {"recipient", "show"})
     for answer in told.scores.answers:
         churn = answer["churn"]
         table.add_row(
