@@ -28,7 +28,6 @@ MIN_EVIDENCE: Final = 3  # active hours; below them the person's rhythm is nobod
 SURE_OF_KIND: Final = 0.5  # of one cohort, which then speaks for who has shown less
 LOOKS_AHEAD_H: Final = 31 * 24  # beyond the window, for an hour that is allowed
 
-
 Draw = tuple[str, float]  # the decision's id, all that a draw depends on, and its chance
 NO_DRAW: Final[Draw] = ("", 0.0)
 # Where these bind, the hour is the best of those that are allowed.
@@ -112,6 +111,7 @@ def send_times(
         if rules.cap is not None:
             rules = rules.knowing(_delivered_at(told, now))
         own = ask.window_from, ask.window_to, ask.default_at, told.default_hour
+        # The first of a group keeps both objects alive: nobody else has their ids meanwhile.
         key = id(told.weeks), id(clock), None if rules is FREE else rules, own
         if key not in alike:
             alike[key] = Asked(clock.zone, rules, *own), clock, []
@@ -150,9 +150,9 @@ def _chosen(
             binding = _rule_between(window, every.chances(row), chosen.p, binding)
         if binding is Binding.NONE and peak > chosen.p * (1.0 + MIN_GAIN):
             binding = Binding.WINDOW
-        one_of = SendTime(chosen, usual, told, row, clock, binding)
+        when = SendTime(chosen, usual, told, row, clock, binding)
         is_drawing = draw is not None and draw[1] > 0.0 and len(moments) > 1
-        found.append(_explored(one_of, place, draw) if is_drawing else one_of)
+        found.append(_explored(when, place, draw) if is_drawing else when)
     return found
 
 
