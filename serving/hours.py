@@ -198,8 +198,7 @@ def _later(
 ) -> list[SendTime]:
     """The first hour after the window that is allowed; the sender's own where there is none."""
     first = max(window.end, window.moments[-1]) // HOUR_US * HOUR_US + HOUR_US
-    hours = range(first, first + LOOKS_AHEAD_H * HOUR_US, HOUR_US)
-    at = next((h for h in hours if rules.forbids(h, clock.zone) is Binding.NONE), None)
+    at = _first_allowed(first, rules, clock.zone)
     rule, told = most_binding(window.forbidden), Told(window.moments, window.of_week, some)
     bests = defaults = told.at_place(window.wanted)
     if at is not None:
@@ -208,6 +207,15 @@ def _later(
         SendTime(best, default, told, row, clock, rule, rule, is_next_known=at is not None)
         for row, (best, default) in enumerate(zip(bests, defaults, strict=True))
     ]
+
+
+def _first_allowed(first: int, rules: Rules, zone: tzinfo) -> int | None:
+    """The first allowed whole hour of some weeks, or else the first moment that is."""
+    last = first + (LOOKS_AHEAD_H - 1) * HOUR_US
+    hours = tuple(range(first, last + 1, HOUR_US))
+    allowed = zip(hours, rules.forbids(hours, zone), strict=True)
+    whole = next((at for at, rule in allowed if rule is Binding.NONE), None)
+    return rules.first_between(first, last, zone) if whole is None else whole
 
 
 def _delivered_at(prediction: Prediction, now: int) -> int:

@@ -1,6 +1,6 @@
 """What a sender allows: quiet hours, blackouts, expiry, a cap on mails, hours that are full. Pure.
 
-A rule forbids moments. It is asked about each whole hour that a mail could go out, on the
+A rule forbids moments. It is asked about all whole hours at once that a mail could go out, on the
 recipient's own clock where the rule is about a clock, so that nights of clock changes need no care
 of their own: a moment is either quiet or not.
 """
@@ -9,12 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from features.events.schema import DAY_US, HOUR_US, offset_at
 
 DAY_MIN: Final = 24 * 60
+_HOUR_MIN: Final = 60
 _MINUTE_US: Final = 60_000_000
+
+Times = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 class Binding(StrEnum):
@@ -33,6 +41,11 @@ class Binding(StrEnum):
     LITTLE_GAIN = "little_gain"
 
 
+_BINDINGS: Final = tuple(Binding)
+_PLACE: Final = {rule: place for place, rule in enumerate(_BINDINGS)}
+_NEVER: Final = np.iinfo(np.int64).max  # begins the span after the last
+
+
 @dataclass(frozen=True, slots=True)
 class Cap:
     """So many mails at most in any stretch of so many days.
@@ -45,15 +58,20 @@ class Cap:
     days: float
     sent_at: tuple[int, ...] | None = None
 
-    def forbids(self, at: int) -> bool:
-        """Whether one mail more at this moment would be too many in some stretch."""
+    def forbids(self, at: Times) -> Flags:
+        """Whether one mail more at each moment would be too many in some stretch."""
+        begins, ends = self.spans()
+        # Both ascend: of the spans that have not ended the first began first.
+        open_one = np.searchsorted(ends, at, side="right")
+        return np.append(begins, _NEVER)[open_one] < at
+
+    def spans(self) -> tuple[Times, Times]:
+        """Between which moments one more would be too many, in order; the ends are allowed."""
         span = round(self.days * DAY_US)
-        near = [sent for sent in self.sent_at or () if abs(sent - at) < span]
-        all_of_them = sorted([*near, at])
-        return any(
-            all_of_them[first + self.most] - all_of_them[first] < span
-            for first in range(len(all_of_them) - self.most)
-        )
+        sent = np.sort(np.array(self.sent_at or (), np.int64))
+        first, last = sent[: max(len(sent) - self.most + 1, 0)], sent[self.most - 1 :]
+        is_close = last - first < span
+        return last[is_close] - span, first[is_close] + span
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +92,39 @@ class Rules:
     cap: Cap | None = None
     full: frozenset[int] = frozenset()
 
-    def forbids(self, at: int, zone: tzinfo) -> Binding:
-        """The first rule that forbids a moment, `NONE` for a moment that is allowed."""
-        if self.expires_at and at >= self.expires_at:
-            return Binding.EXPIRY
-        if any(start <= at < end for start, end in self.blackouts):
-            return Binding.BLACKOUT
-        if self.quiet is not None and _is_between(_minute(at, zone), self.quiet):
-            return Binding.QUIET_HOURS
-        if self.cap is not None and self.cap.forbids(at):
-            return Binding.FREQUENCY_CAP
-        return Binding.THROTTLE if at // HOUR_US * HOUR_US in self.full else Binding.NONE
+    def forbids(self, moments: tuple[int, ...], zone: tzinfo) -> tuple[Binding, ...]:
+        """Of each moment the first rule that forbids it, `NONE` where it is allowed."""
+        at = np.array(moments, np.int64)
+        told = np.zeros(len(at), np.int8)
+        if self.full:
+            told[np.isin(at // HOUR_US * HOUR_US, list(self.full))] = _PLACE[Binding.THROTTLE]
+        if self.cap is not None:
+            told[self.cap.forbids(at)] = _PLACE[Binding.FREQUENCY_CAP]
+        if self.quiet is not None:
+            start, end = self.quiet
+            into = (_minutes(moments, zone) - start) % DAY_MIN
+            told[into < (end - start) % DAY_MIN] = _PLACE[Binding.QUIET_HOURS]
+        for start, end in self.blackouts:
+            told[(start <= at) & (at < end)] = _PLACE[Binding.BLACKOUT]
+        if self.expires_at:
+            told[at >= self.expires_at] = _PLACE[Binding.EXPIRY]
+        return tuple(map(_BINDINGS.__getitem__, told.tolist()))
+
+    def first_between(self, start: int, end: int, zone: tzinfo) -> int | None:
+        """The first allowed moment, both ends included, be it no whole hour; None for none.
+
+        Nothing becomes allowed but at once, or where a rule ends.
+        """
+        edges = {start, *(over for _, over in self.blackouts)}
+        if self.cap is not None:
+            edges.update(self.cap.spans()[1].tolist())
+        if self.quiet is not None:
+            hours = tuple(range(start // HOUR_US * HOUR_US, end + 1, HOUR_US))
+            past = (self.quiet[1] - _minutes(hours, zone)) % _HOUR_MIN
+            edges.update((np.array(hours, np.int64) + past * _MINUTE_US).tolist())
+        moments = tuple(sorted(at for at in edges if start <= at <= end))
+        allowed = zip(moments, self.forbids(moments, zone), strict=True)
+        return next((at for at, rule in allowed if rule is Binding.NONE), None)
 
     def knowing(self, delivered_at: int) -> "Rules":
         """The same where only our events tell of the newest mail; zero for none."""
@@ -102,11 +142,7 @@ def most_binding(forbidden: Sequence[Binding]) -> Binding:
     return max(set(forbidden), key=lambda rule: (forbidden.count(rule), -order.index(rule)))
 
 
-def _minute(at: int, zone: tzinfo) -> int:
-    """Minutes since local midnight."""
-    return at // _MINUTE_US % DAY_MIN + offset_at(zone, at)
-
-
-def _is_between(minute: int, span: tuple[int, int]) -> bool:
-    start, end = span
-    return (minute - start) % DAY_MIN < (end - start) % DAY_MIN
+@lru_cache(maxsize=512)  # everybody's mails go out in the same few hours
+def _minutes(moments: tuple[int, ...], zone: tzinfo) -> Times:
+    """Minutes since local midnight, give or take whole days."""
+    return np.array([at // _MINUTE_US % DAY_MIN + offset_at(zone, at) for at in moments], np.int64)

@@ -1,7 +1,9 @@
 """The hours that a mail could go out in, each with the rule that forbids it. Pure.
 
 They are whole hours of UTC, a week's worth at most, so that none is lost or doubled in the night
-of a clock change. Nothing here depends on what models say: mails that ask alike share one window.
+of a clock change; the sender's own hour begins when the sender says, and where rules leave no whole
+hour the first moment that they leave is one. Nothing here depends on what models say: mails that
+ask alike share one window.
 """
 
 from collections.abc import Sequence
@@ -67,24 +69,37 @@ class Window:
 
 
 def window_of(asked: Asked, now: int) -> Window:
-    """The whole hours of the window (the next 24 hours when none is given) from now on."""
-    zone, rules = asked.zone, asked.rules
+    """The hours of the window from now on.
+
+    Where no end is given it is the next 24 hours, or those around the sender's own time where that
+    is later.
+    """
+    zone, rules, own = asked.zone, asked.rules, asked.default_at
     start = max(now, asked.window_from or now)
+    if not asked.window_to and own > start + DEFAULT_WINDOW_H * HOUR_US:
+        start = own - DEFAULT_WINDOW_H * HOUR_US // 2
     end = asked.window_to or start + DEFAULT_WINDOW_H * HOUR_US
     # Closed, or too short for a whole hour: as soon as allowed is no whole hour.
     moments = _hours(-(-start // HOUR_US), end // HOUR_US) or (start,)
-    if asked.default_at:
-        wanted = _nearest(moments, range(len(moments)), asked.default_at)
+    if start <= own <= end:
+        moments = _with(moments, own)
+    forbidden = (Binding.NONE,) * len(moments)
+    if rules is not FREE:
+        forbidden = rules.forbids(moments, zone)
+        if Binding.NONE not in forbidden:
+            last = max(start, min(end, start + HOURS_PER_WEEK * HOUR_US))
+            between = rules.first_between(start, last, zone)
+            if between is not None:
+                moments = tuple(sorted((*moments, between)))
+                forbidden = rules.forbids(moments, zone)
+    if own:
+        wanted = _nearest(moments, range(len(moments)), own)
     else:
         wanted = _usual(moments, zone, asked.usual_hour)
-    allowed: Sequence[int] = range(len(moments))
-    forbidden = (Binding.NONE,) * len(moments)
+    allowed = [place for place, rule in enumerate(forbidden) if rule is Binding.NONE]
     default = wanted
-    if rules is not FREE:
-        forbidden = tuple(rules.forbids(at, zone) for at in moments)
-        allowed = [place for place, rule in enumerate(forbidden) if rule is Binding.NONE]
-        if allowed and forbidden[wanted] is not Binding.NONE:
-            default = _nearest(moments, allowed, asked.default_at or moments[wanted])
+    if allowed and forbidden[wanted] is not Binding.NONE:
+        default = _nearest(moments, allowed, own or moments[wanted])
     return Window(
         moments=moments,
         of_week=hours_of_week(moments, zone),
@@ -107,6 +122,12 @@ def hours_of_week(moments: tuple[int, ...], zone: tzinfo) -> NDArray[np.int64]:
 @lru_cache(maxsize=512)
 def _hours(first: int, last: int) -> tuple[int, ...]:
     return tuple(hour * HOUR_US for hour in range(first, last + 1)[:HOURS_PER_WEEK])
+
+
+def _with(moments: tuple[int, ...], own: int) -> tuple[int, ...]:
+    """The same hours, but that the one that holds a moment begins with it."""
+    hour = own // HOUR_US * HOUR_US
+    return tuple(sorted({own, *(at for at in moments if at != hour)}))
 
 
 @lru_cache(maxsize=4_096)

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import chain, islice
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.events.schema import DAY_US, HOUR_US, SECOND_US
+from features.layout import HOURS_PER_WEEK
 from serving.asks import Ask
 from serving.hours import LOOKS_AHEAD_H, send_time
 from serving.rules import FREE, Binding, Cap, Rules
@@ -25,9 +28,13 @@ def clock(at: int, zone: str) -> int:
 
 
 def is_quiet(at: int, zone: str, quiet: tuple[int, int]) -> bool:
+    return is_quiet_minute(clock(at, zone), *quiet)
+
+
+@cache
+def is_quiet_minute(now: int, start: int, end: int) -> bool:
     """By walking from minute to minute of a clock's face, as a person would."""
-    start, end = quiet
-    now, minute = clock(at, zone), start
+    minute = start
     while minute != end:
         if minute == now:
             return True
@@ -49,6 +56,11 @@ def is_allowed(at: int, zone: str, rules: Rules) -> bool:
                for m in mails if m <= at < m + span):  # fmt: skip
             return False
     return at - at % HOUR_US not in rules.full
+
+
+def minutes(first: int, last: int) -> range:
+    """All whole ones from one moment to another."""
+    return range(-(-first // MINUTE_US) * MINUTE_US, last + 1, MINUTE_US)
 
 
 @st.composite
@@ -83,6 +95,9 @@ def test_the_hour_is_allowed_or_it_is_said_by_what_it_is_not(zone, data, week, h
     every = [at for at in range(begin - begin % HOUR_US, end + 1, HOUR_US) if at >= begin]
     allowed = [at for at in every if is_allowed(at, zone, rules)]
 
+    last = min(end, begin + HOURS_PER_WEEK * HOUR_US)
+    if not allowed:
+        allowed = [*islice(filter(lambda at: is_allowed(at, zone, rules), minutes(begin, last)), 1)]
     if allowed:
         assert [slot.at for slot in chosen.slots] == allowed
         assert chosen.best.at in allowed
@@ -92,7 +107,9 @@ def test_the_hour_is_allowed_or_it_is_said_by_what_it_is_not(zone, data, week, h
         return
     assert chosen.forbidden_by is chosen.binding is not Binding.NONE
     later = range(every[-1] + HOUR_US, every[-1] + (LOOKS_AHEAD_H + 1) * HOUR_US, HOUR_US)
-    following = next((at for at in later if is_allowed(at, zone, rules)), None)
+    whole = (at for at in later if is_allowed(at, zone, rules))
+    finer = (at for at in minutes(later[0], later[-1]) if is_allowed(at, zone, rules))
+    following = next(chain(whole, finer), None)
     assert chosen.is_next_known == (following is not None)
     if following is not None:
         assert chosen.best.at == following
@@ -109,10 +126,10 @@ def test_the_rule_that_is_named_forbids_something_better(data, week):
         Binding.THROTTLE,
     }  # fmt: skip
     if chosen.forbidden_by is not Binding.NONE:
-        assert rules.forbids(free.best.at, chosen.zone) in by_rules
+        assert rules.forbids((free.best.at,), chosen.zone)[0] in by_rules
     elif chosen.binding in by_rules:
         hours = {slot.at for slot in free.slots} - {slot.at for slot in chosen.slots}
-        assert chosen.binding in {rules.forbids(at, chosen.zone) for at in hours}
+        assert chosen.binding in set(rules.forbids(tuple(hours), chosen.zone))
         assert free.best.at != chosen.best.at or free.default.at not in {
             slot.at for slot in chosen.slots
         }
@@ -166,3 +183,33 @@ def test_full_hours_are_left_out_and_named():
     assert full.best.at != at
     assert full.binding is Binding.THROTTLE
     assert timedelta(microseconds=full.best.at - NOW) < timedelta(days=1)
+
+
+@pytest.mark.parametrize("rules", [
+    Rules(expires_at=NOW + 20 * MINUTE_US),
+    Rules(quiet=(10 * 60, 9 * 60 + 30)),
+    Rules(blackouts=((NOW + MINUTE_US, NOW + 7 * DAY_US),)),
+])  # fmt: skip
+def test_what_may_go_out_at_once_alone_goes_out_at_once(rules):
+    """It is half past nine: no whole hour is allowed, this moment is."""
+    week = np.full(168, 0.1)
+    chosen = send_time(Ask("r", timezone="UTC", rules=rules), said(week), now=NOW)
+    assert (chosen.best.at, chosen.forbidden_by) == (NOW, Binding.NONE)
+
+
+def test_a_window_that_opens_between_two_hours_is_used():
+    window = Ask("r", window_from=NOW + 40 * MINUTE_US, window_to=NOW + 80 * MINUTE_US)
+    barred = window._replace(rules=Rules(blackouts=((NOW, NOW + 60 * MINUTE_US),)))
+    chosen = send_time(barred, said(np.full(168, 0.1)), now=NOW)
+    assert (chosen.best.at, chosen.forbidden_by) == (NOW + 60 * MINUTE_US, Binding.NONE)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=10), timedelta(hours=14), timedelta(days=3)])
+def test_the_senders_own_time_is_kept_to_the_minute(ahead):
+    """For who is held out, and for who has shown nothing: whenever it is."""
+    own = NOW + ahead // timedelta(microseconds=1)
+    ask = Ask("r", timezone="Asia/Kolkata", default_at=own)
+    for is_personal in (True, False):
+        chosen = send_time(ask, said(features={}), now=NOW, is_personal=is_personal)
+        assert chosen.best.at == chosen.default.at == own
+        assert sum(slot.at // HOUR_US == own // HOUR_US for slot in chosen.slots) == 1
