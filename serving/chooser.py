@@ -9,6 +9,7 @@ from serving.decider import Scored
 from serving.decision import Decision, decide, decide_each, to_keep
 from serving.kept import Keeper, Kept
 from serving.policy import Policy
+from serving.rules import Binding
 from serving.throttle import Throttle, decide_all
 
 LOG: Final = logging.getLogger("opportune.chooser")
@@ -78,10 +79,19 @@ class Chooser:
         """Whether mails to a recipient get the sender's own hour and order."""
         return self._policy.holds_out(recipient_key)
 
-    def keep(self, ask: Ask, made: Decision, *, now: int) -> None:
-        """Keep what was decided for the first time."""
-        if self._keeper is not None and is_kept(ask):
-            self._keeper.keep(made.id, to_keep(made, now=now))
+    def keep(self, ask: Ask, made: Decision, before: Kept | None, *, now: int) -> None:
+        """Keep what was decided for the first time, or in place of what is possible no more.
+
+        A mail that may not go out now leaves what was decided before for when it may.
+        """
+        if self._keeper is None or not is_kept(ask):
+            return
+        kept: Kept | None = to_keep(made, now=now)
+        if kept is not None and before is not None:
+            is_allowed = made.hours.forbidden_by is Binding.NONE
+            kept = kept.in_place_of(before) if is_allowed else None
+        if kept is not None:
+            self._keeper.keep(made.id, kept)
 
 
 def is_kept(ask: Ask) -> bool:

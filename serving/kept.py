@@ -2,7 +2,9 @@
 
 The first decision with a `send_id` is kept by its id for some days: in this process at once, and
 within a fifth of a second in a store that other processes and the next start read. The first one
-wins; a later one of another process is left out.
+wins; a later one of another process is left out. Where what was kept is possible no more (its hour
+has passed or is forbidden, its item is not asked for) the decision that takes its place is kept
+instead, as the next generation.
 
 Failure mode: two processes that are asked for the same mail within that fifth of a second, on both
 sides of a model's swap, may answer differently; what was kept in the last fifth before `kill -9`
@@ -13,7 +15,7 @@ import logging
 import struct
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import orjson
@@ -33,8 +35,10 @@ ENTITY: Final = "decision"
 AT_HAND: Final = 50_000  # decisions of this process that need no look into the store; some 30 MB
 TIDIES_EVERY_US: Final = 24 * HOUR_US
 ROOM: Final = 50_000  # that wait to be written
+GENERATIONS: Final = 16  # of a mail; from then on it is decided anew each time
 _HEAD: Final = struct.Struct("<qq")
-_LAST: Final = 2**52  # microseconds, in the year 2112; Redis counts in doubles
+_BEGAN: Final = 1_577_836_800 * SECOND_US  # 2020
+_SPAN: Final = 2**49  # microseconds, to 2037; Redis counts in doubles, to 2**53
 _HOLD: Final = 6  # its place in what is packed
 
 
@@ -44,6 +48,7 @@ class Kept:
 
     Args:
         at, best_at: When it was made, and the hour it chose; microseconds.
+        generation: How many were there before it that became impossible.
     """
 
     at: int
@@ -56,19 +61,41 @@ class Kept:
     hold: HoldReason
     propensity_hold: float
     is_hold_explored: bool
+    generation: int = 0
+
+    @property
+    def rank(self) -> int:
+        """As if what it had seen: of those for one mail the stores keep the highest."""
+        age = min(max(self.at - _BEGAN, 0), _SPAN - 1)
+        return self.generation * _SPAN + _SPAN - 1 - age
+
+    def in_place_of(self, before: "Kept") -> "Kept | None":
+        """The next generation, None where this one says the same as the one before it.
+
+        An ask without candidates leaves the item as it was.
+        """
+        told = self if self.variant else replace(
+            self, variant=before.variant, propensity=before.propensity,
+            is_explored=before.is_explored,
+        )  # fmt: skip
+        is_same = (told.variant, told.best_at) == (before.variant, before.best_at)
+        if is_same or before.generation + 1 >= GENERATIONS:
+            return None
+        return replace(told, generation=before.generation + 1)
 
     def packed(self) -> bytes:
-        """As the stores keep it: what is older is taken for having seen more, so that it stays."""
+        """As the stores keep it; its rank stands for what a state has seen."""
         told = [
             self.variant, self.propensity, self.is_explored, self.best_at, self.propensity_hour,
             self.is_hour_explored, self.hold.value, self.propensity_hold, self.is_hold_explored,
+            self.generation,
         ]  # fmt: skip
-        head = bytes(SEEN_AT) + _HEAD.pack(_LAST - self.at, self.at)
+        head = bytes(SEEN_AT) + _HEAD.pack(self.rank, self.at)
         return head + orjson.dumps(told)
 
     def row(self, named: str) -> Row:
         """As the stores take it, under the id of its decision."""
-        return named, _LAST - self.at, self.at, self.packed()
+        return named, self.rank, self.at, self.packed()
 
     @classmethod
     def unpacked(cls, blob: bytes) -> Self:
@@ -141,8 +168,10 @@ class Keeper:
         return {one: kept for one, kept in found.items() if now - kept.at <= self._life_us}
 
     def keep(self, named: str, kept: Kept) -> None:
-        """Keep a decision that was not recalled. Returns at once."""
-        if self._at_hand.setdefault(named, kept) is kept:
+        """Keep a decision that was not recalled, or in place of that one. Returns at once."""
+        known = self._at_hand.get(named)
+        if known is None or known.generation < kept.generation:
+            self._at_hand[named] = kept
             if len(self._waiting) < ROOM:
                 self._waiting.append((named, kept))
             else:

@@ -64,8 +64,7 @@ def _answer(parts: Parts, now: int, ask: Ask, scored: Scored, found: _Found) -> 
         (scored,) = parts.decider.prior([ask])
         made = parts.chooser.choose(ask, scored, None, now=now)
         answer = answer_of(ask, scored, made, now=now)
-    if found.kept is None:
-        parts.chooser.keep(ask, made, now=now)
+    parts.chooser.keep(ask, made, found.kept, now=now)
     parts.metrics.count_prediction(scored.prediction)
     parts.metrics.count_decision(made)
     parts.metrics.observe_age(answer["feature_age_s"])

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from features.candidates import Candidate
 from features.events.schema import DAY_US, HOUR_US
 from features.online import open_store
-from serving.asks import Ask
+from serving.asks import Ask, Champions
+from serving.chooser import Chooser
+from serving.decider import Scored
 from serving.decision import decide, to_keep
 from serving.holding import HoldReason, Values
 from serving.kept import ENTITY, Keeper, Kept
@@ -126,6 +128,50 @@ def test_what_is_no_longer_possible_is_decided_anew():
     shut = Rules(blackouts=((first.hours.best.at, first.hours.best.at + HOUR_US),))
     moved = decide(ask._replace(rules=shut), told, Policy(), now=NOW, kept=kept)
     assert moved.hours.best.at != first.hours.best.at
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_what_took_the_place_of_the_impossible_stays_as_well(open_keeper, is_restarted):
+    """The hour is shut and the item is gone; what is decided then is decided for good."""
+    keeper = open_keeper()
+    ask = Ask("r", send_id="s", candidates=ITEMS)
+    shut = Rules(blackouts=((NOW, NOW + 9 * HOUR_US),))
+    fewer = ask._replace(candidates=ITEMS[:3], rules=shut)
+    bare = ask._replace(candidates=(), rules=shut)
+    asked = [ask, fewer, fewer, bare, fewer, ask._replace(rules=shut)]
+    weeks = np.random.default_rng(5).random((len(asked), 168)) * 0.2
+    told = []
+    for one, week in zip(asked, weeks, strict=True):
+        chances = week[: len(one.candidates)]
+        said_of_it = [Scored(said(week, items=chances), Champions())]
+        chooser = Chooser(Policy(), keeper)
+        (before,) = chooser.recalled([one], now=NOW)
+        (made,) = chooser.together([one], said_of_it, [before], now=NOW)
+        chooser.keep(one, made, before, now=NOW)
+        told.append((made.hours.best.at, made.ranked.shown_first.content_id))
+        if is_restarted:
+            ended(keeper)
+            keeper = open_keeper()
+    first, second, *later = told
+    assert second[0] >= NOW + 9 * HOUR_US > first[0]
+    assert (first[1] in {"d", "e"}) is (second[1] != first[1])
+    assert [one for one in later if one[1]] == [second] * 3
+    assert {hour for hour, _ in later} == {second[0]}
+
+
+def test_who_may_not_go_out_now_keeps_what_was_decided(open_keeper):
+    keeper, ask = open_keeper(), Ask("r", send_id="s", candidates=ITEMS)
+    chooser, full = Chooser(Policy(), keeper), Rules(blackouts=((NOW, NOW + 4 * DAY_US),))
+    told = []
+    for rules in (Rules(), full, Rules()):
+        one = ask._replace(rules=rules)
+        (before,) = chooser.recalled([one], now=NOW)
+        scored = [Scored(said(np.full(168, 0.1), items=np.linspace(0.1, 0.5, 5)), Champions())]
+        (made,) = chooser.together([one], scored, [before], now=NOW)
+        chooser.keep(one, made, before, now=NOW)
+        told.append((made.hours.best.at, made.hold.reason))
+    assert told[0] == told[2]
+    assert told[1][1] is HoldReason.NO_ALLOWED_HOUR
 
 
 def test_over_http_a_mail_is_the_same_after_events_and_a_restart(
