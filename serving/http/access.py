@@ -20,6 +20,7 @@ from starlette.routing import request_response
 from features.events.schema import SECOND_US
 from serving.buckets import Buckets
 from serving.clock import Clock, system_clock
+from serving.http.key_paths import KeyRoute
 from serving.http.problems import ProblemError
 from serving.keyring import KeyRing
 from serving.keys import Key, Scope
@@ -149,7 +150,7 @@ class Access:
 def route_class(access: Access) -> type[APIRoute]:
     """The class of routes that check access before anything of the body is read."""
 
-    class GuardedRoute(APIRoute):
+    class GuardedRoute(KeyRoute):
         def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
             super().__init__(path, endpoint, **more)
             if _is_plain(endpoint):

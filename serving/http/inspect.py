@@ -23,6 +23,7 @@ from serving.http.inspect_schemas import (
     RecipientAnswer,
     ShadowOut,
 )
+from serving.http.key_paths import KEY
 from serving.http.looks import Look, look_at, utc
 from serving.http.parts import Parts
 from serving.http.schemas import Problem
@@ -43,7 +44,7 @@ def inspect_router(parts: Parts, erasures_dir: Path, guarded: type[APIRoute]) ->
     )
 
     @router.get(
-        "/v1/recipients/{recipient_key:path}",
+        f"/v1/recipients/{KEY}",
         response_model=RecipientAnswer,
         responses={404: {"model": Problem}},
     )

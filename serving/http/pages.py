@@ -21,6 +21,7 @@ from markupsafe import Markup
 from features.events.schema import MAX_KEY_CHARS
 from serving.http import page_words
 from serving.http.access import PAGES
+from serving.http.key_paths import KEY
 from serving.http.page_format import FILTERS
 from serving.http.page_view import BEST, DEFAULT, view_of
 from serving.http.parts import Parts
@@ -123,7 +124,7 @@ def pages_router(parts: Parts, pages: Pages, guarded: type[APIRoute]) -> APIRout
             return await parts.looks.run(pages.recipient, parts, key)
         return RedirectResponse(f"/inspect/{quote(key, safe='')}", HTTPStatus.SEE_OTHER)
 
-    @router.get("/inspect/{recipient_key:path}")
+    @router.get(f"/inspect/{KEY}")
     async def recipient(recipient_key: str) -> Response:
         """One recipient at a look."""
         return await parts.looks.run(pages.recipient, parts, recipient_key)

@@ -21,6 +21,7 @@ from serving.errors import NotARecipientError
 from serving.export import export
 from serving.http.access import actor_of
 from serving.http.inspect_schemas import ErasureAnswer
+from serving.http.key_paths import KEY
 from serving.http.parts import Parts
 from serving.http.problems import ProblemError
 from serving.http.rooms import RETRY_AFTER_S, Room
@@ -48,7 +49,7 @@ def privacy_router(
 
     # Before the route of the recipient itself, whose key may hold slashes.
     @router.get(
-        "/v1/recipients/{recipient_key:path}/export",
+        f"/v1/recipients/{KEY}/export",
         response_class=Response,
         responses={200: {"content": {"application/json": {"schema": {"type": "object"}}}}},
     )
@@ -57,7 +58,7 @@ def privacy_router(
         told = await parts.looks.run(_export, recipient_key, actor_of(request))
         return Response(orjson.dumps(told), media_type="application/json")
 
-    @router.delete("/v1/recipients/{recipient_key:path}", response_model=ErasureAnswer)
+    @router.delete(f"/v1/recipients/{KEY}", response_model=ErasureAnswer)
     async def erase_recipient(recipient_key: str, request: Request) -> Response:
         """Remove one recipient from every store; safe to repeat."""
         told = await room.run(_erase, recipient_key, actor_of(request))

@@ -21,6 +21,7 @@ from serving.fallback import FallbackReason as Why
 from serving.flat import Flat, flat
 from serving.holding import HoldReason
 from serving.http.answers import ask_of
+from serving.http.key_paths import KEY
 from serving.http.parts import Parts
 from serving.http.problems import ProblemError
 from serving.http.request_schemas import MAX_CANDIDATES, ScoreRequest
@@ -90,7 +91,7 @@ def render_router(parts: Parts, together: Together, guarded: type[APIRoute]) -> 
     )
 
     @router.get(
-        "/v1/render/{recipient_key:path}",
+        f"/v1/render/{KEY}",
         response_model=RenderAnswer,
         responses={304: {"description": "It is what the caller has."}},
         openapi_extra={"parameters": [_described(name, text) for name, text in QUERY.items()]},

@@ -1,10 +1,11 @@
-"""One version of HTTP: an offer to speak another is answered in this one, and no byte is lost."""
+"""What lies on the wire: one version of HTTP, whatever is offered; keys in paths as they are."""
 
 import json
 import socket
 from http.client import HTTPResponse
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
+import httpx2
 import pytest
 
 from tests.serving.conftest import starting
@@ -68,3 +69,22 @@ def test_who_offers_and_wants_to_close_is_let_go(line):
 def test_an_offer_without_a_body_is_a_request_like_any_other(line):
     raw = b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + H2C + b"\r\n"
     assert [asked(line, raw)[0].status for _ in range(2)] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    "key", ["a\nb", "x", "x/export", "x/export/export", "a%2Fb", "50%", "a//b", "/a/", "ü?#;="]
+)
+def test_a_key_in_a_path_is_just_a_key(url, key):
+    """Even where it looks like the path of something else that is held about somebody else."""
+    base, path = f"http://{url.netloc}", quote(key, safe="")
+    event = {"event_id": f"e-{path}", "type": "clicked", "recipient_key": key,
+             "occurred_at": 1_770_000_000}  # fmt: skip
+    assert httpx2.post(f"{base}/v1/events", json={"events": [event]}).json()["accepted"] == 1
+    seen = httpx2.get(f"{base}/v1/recipients/{path}").json()
+    held = httpx2.get(f"{base}/v1/recipients/{path}/export").json()
+    assert httpx2.get(f"{base}/v1/render/{path}").json()["recipient_key"] == key
+    assert (seen["recipient_key"], len(seen["events"])) == (key, 1)
+    assert held["recipient_key"] == key
+    assert httpx2.get(f"{base}/inspect/{path}").status_code == 200
+    assert httpx2.delete(f"{base}/v1/recipients/{path}").status_code == 200
+    assert httpx2.get(f"{base}/v1/recipients/{path}").status_code == 404

@@ -121,7 +121,7 @@ def test_a_span_is_named_by_its_route_and_has_its_times_and_status(traced):
     names = {span.name for span in servers}
     assert names == {
         "POST /v1/score", "POST /v1/score:batch", "POST /v1/events", "GET other",
-        "GET /v1/render/{recipient_key:path}", "GET /v1/recipients/{recipient_key:path}",
+        "GET /v1/render/{recipient_key:key}", "GET /v1/recipients/{recipient_key:key}",
     }  # fmt: skip
     for span in servers:
         told = {one.key: one.value for one in span.attributes}
@@ -158,7 +158,7 @@ def test_stages_are_children_of_their_call_within_its_time(traced):
             tuple(STAGES[2:]),
         },  # the priors neither read nor score
         "POST /v1/score:batch": {tuple(STAGES)},
-        "GET /v1/render/{recipient_key:path}": {tuple(STAGES)},
+        "GET /v1/render/{recipient_key:key}": {tuple(STAGES)},
     }
 
 
