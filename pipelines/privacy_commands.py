@@ -69,6 +69,9 @@ def erase_command(
     seen = "nothing is left" if receipt.is_verified else "SOMETHING IS LEFT: erase once more"
     table.caption = f"looked at again: {seen}; proof {settings.erasures_dir / receipt.id}.json"
     OUT.print(table)
+    if receipt.n_unknown:
+        said = f"{receipt.n_unknown:,} of {receipt.n_recipients:,} keys had no event and no state"
+        OUT.print(f"{said}: erased before, or not spelt as in the log", style="yellow")
     OUT.print("Models that have learnt from them are marked: opportune models", highlight=False)
     if not receipt.is_verified:
         raise typer.Exit(NOT_GONE)
@@ -147,7 +150,8 @@ def _keys_in(file: Path | None) -> list[str]:
     if file is None:
         return []
     try:
-        return [line.strip() for line in file.read_text().splitlines() if line.strip()]
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        return [line.strip() for line in lines if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        remedy = "give a text file with one key a line"
+        remedy = "give a text file in UTF-8 with one key a line"
         raise FileUnusableError(str(file), str(error), remedy) from error

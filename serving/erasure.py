@@ -45,6 +45,7 @@ class Receipt:
         erased_at: Microseconds; what happened up to then stays out for ever.
         stores: How much was removed from each.
         is_verified: Every store was looked at again, and nothing was found.
+        n_unknown: Of whom there was neither an event nor a state: erased before, or misspelt.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Receipt:
     n_recipients: int
     stores: dict[str, int] = field(default_factory=dict)
     is_verified: bool = False
+    n_unknown: int = 0
 
 
 def erase(
@@ -82,7 +84,8 @@ def erase(
         first_at = suppress(settings.events_dir, keys, until=now)
         gone = forget(settings.events_dir, keys)
         stores = {"event_log": gone.n_rows, "parquet_files": gone.n_parts}
-        stores["online_states"] = _from_store(settings.online_address, RECIPIENT.entity, keys)
+        states = _from_store(settings.online_address, RECIPIENT.entity, keys)
+        stores["online_states"] = len(states)
         stores["quarantine"] = Quarantine(settings.events_dir).erase(keys)
         stores["rejects"] = _from_rejects(settings.rejects_dir, keys)
         stores |= _decided(settings, keys, gone, id_of, keeper)
@@ -102,7 +105,8 @@ def erase(
         )
         named = write_proof(settings.erasures_dir, proof)
         settle(settings.events_dir, keys)
-    return Receipt(named, now, len(keys), stores, is_verified)
+    n_unknown = len(set(keys) - gone.sends.keys() - set(states))
+    return Receipt(named, now, len(keys), stores, is_verified, n_unknown)
 
 
 def checked(recipient_keys: Iterable[str]) -> list[str]:
@@ -139,15 +143,15 @@ def remove_sources(feast_dir: Path) -> int:
     return len(files)
 
 
-def _from_store(address: str, entity: str, keys: Sequence[str]) -> int:
-    """Rows out of a packed store; a file that is not there is not made."""
+def _from_store(address: str, entity: str, keys: Sequence[str]) -> list[str]:
+    """Rows out of a packed store, by key; a file that is not there is not made."""
     if "://" not in address and not Path(address).exists():
-        return 0
+        return []
     with open_store(address) as store:
-        n_gone = sum(store.erase(entity, key) for key in keys)
+        gone = [key for key in keys if store.erase(entity, key)]
         if keys:  # also where they are gone: a killed call may have been here
             store.scrub()
-    return n_gone
+    return gone
 
 
 def _from_rejects(folder: Path, keys: Sequence[str]) -> int:
@@ -174,7 +178,7 @@ def _decided(
             ids |= {named for line in lines if (named := _decision_of(line, wanted))}
     if keeper is not None:
         keeper.forget(ids)
-    n_kept = _from_store(settings.kept_address, ENTITY, sorted(ids))
+    n_kept = len(_from_store(settings.kept_address, ENTITY, sorted(ids)))
 
     def is_theirs(line: str) -> bool:
         raw = line.encode(errors="surrogateescape")

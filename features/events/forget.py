@@ -37,7 +37,7 @@ class Forgotten:
     Args:
         n_rows: Events.
         n_parts: Parquet files removed, for neighbours to be written again.
-        sends: What the events named as sends, by recipient.
+        sends: What the events named as sends, by recipient; nobody without an event is in it.
     """
 
     n_rows: int
@@ -106,11 +106,11 @@ def forget(root: Path, recipient_keys: Sequence[str]) -> Forgotten:
     """
     told = orjson.dumps(list(recipient_keys)).decode()
     with closing(database.create(root)) as connection:
-        query = f"SELECT DISTINCT recipient_key, send_id {_MINE} AND send_id <> ''"
+        query = f"SELECT DISTINCT recipient_key, send_id {_MINE}"
         sends: dict[str, list[str]] = {}
         with errors_named(root):
             for key, send in connection.execute(query, (told,)):
-                sends.setdefault(key, []).append(send)
+                sends.setdefault(key, []).extend([send] if send else [])
         n_rows, n_parts = _removed(root, connection, _MINE, told)
     return Forgotten(n_rows, n_parts, sends)
 

@@ -91,6 +91,7 @@ class ErasureAnswer(Strict):
     n_recipients: int
     stores: dict[str, int] = Field(description="How much was removed from each.")
     is_verified: bool = Field(description="Every store was looked at again: nothing was found.")
+    n_unknown: int = Field(description="Of whom there was neither an event nor a state.")
 
 
 class ModelsAnswer(Strict):

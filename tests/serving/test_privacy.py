@@ -436,6 +436,36 @@ def test_the_command_erases_many_at_once_by_a_file(small, tmp_path, monkeypatch)
     assert CliRunner().invoke(app, ["erase"]).exit_code == 2
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_file_of_keys_names_the_same_people_however_it_was_saved(
+    small, tmp_path, monkeypatch, encoding, end
+):
+    monkeypatch.setenv("OPPORTUNE_DATA_DIR", str(small.data_dir))
+    file = tmp_path / "people.txt"
+    file.write_bytes(end.join([key_of(0), key_of(1), ""]).encode(encoding))
+    told = CliRunner().invoke(app, ["erase", "--keys-file", str(file)])
+    file.unlink()
+    assert told.exit_code == 0, told.output
+    assert [traces(small.data_dir, key_of(n)) for n in range(2)] == [[], []]
+    assert "no event" not in told.stdout
+
+
+def test_a_key_that_nobody_has_is_told_of_and_a_file_in_another_encoding_refused(
+    small, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OPPORTUNE_DATA_DIR", str(small.data_dir))
+    told = CliRunner().invoke(app, ["erase", key_of(0), "misspelt"])
+    assert told.exit_code == 0, told.output
+    assert "1 of 2 keys had no event and no state" in " ".join(told.stdout.split())
+    assert "1 of 1 keys" in " ".join(CliRunner().invoke(app, ["erase", key_of(0)]).stdout.split())
+    file = tmp_path / "people.txt"
+    file.write_bytes("r_ä".encode("utf-16"))
+    wrong = CliRunner().invoke(app, ["erase", "--keys-file", str(file)])
+    assert wrong.exit_code == 2
+    assert "in UTF-8 with one key a line" in " ".join(wrong.stderr.split())
+
+
 def test_what_is_older_than_it_may_be_kept_is_removed_and_the_rest_stays(small, monkeypatch):
     monkeypatch.setenv("OPPORTUNE_DATA_DIR", str(small.data_dir))
     monkeypatch.setattr("pipelines.privacy_commands.time.time_ns", lambda: NOW * 1_000)
