@@ -27,6 +27,16 @@ class PlanBusyError(PlanError):
         )
 
 
+class NoChampionError(PlanError):
+    """No model serves, so that a plan would be one of priors: worse than none."""
+
+    def __init__(self, models_dir: Path) -> None:
+        super().__init__(
+            f"{models_dir} has no champion that can be loaded, and a plan of priors would be worse "
+            "than none; `opportune promote` a version, or name its data by OPPORTUNE_DATA_DIR"
+        )
+
+
 class ThrottleUnkeptError(PlanError):
     """Tasks that know nothing of each other were asked to share the hours."""
 
@@ -35,6 +45,13 @@ class ThrottleUnkeptError(PlanError):
             "a throttle is over all recipients at once and cannot be kept task by task; use "
             "`opportune score`, or name the hours that are full in rules.full_hours"
         )
+
+
+class DayAheadError(RunError):
+    """A midnight that is yet to come was to be filled: its file would stay unfinished."""
+
+    def __init__(self, day: str, *, newest: str) -> None:
+        super().__init__(f"the midnight of {day} is yet to come; the newest possible is {newest}")
 
 
 class RunUnknownError(RunError):

@@ -1,7 +1,7 @@
 """An audience to its plan: chunk by chunk, of one moment, gone on with after any kind of end.
 
     OUT             the plan
-    OUT.run.json    what it was made of, and how (in place of OUT's suffix)
+    OUT.run.json    what it was made of, and how (a suffix .parquet of OUT is left out)
     OUT.parts/      while it is being made: a part a chunk, and the moment it began with
 
 A part is named by its chunk and a digest of all that it depends on but the states: the rows, the
@@ -26,7 +26,7 @@ from models.bundle import GRAPH, sha256_of
 from models.registry import ModelFolder
 from pipelines import plan
 from pipelines.audience import Audience
-from pipelines.errors import ThrottleUnkeptError
+from pipelines.errors import NoChampionError, ThrottleUnkeptError
 from pipelines.json_files import json_of, put_json
 from pipelines.plan_chunk import CHUNK, Job
 from pipelines.plan_parts import LOCK, alone, digest_of, merge, missing_of, part_of
@@ -75,10 +75,11 @@ def make_plan(order: Order, settings: ServingSettings, *, progress: Progress) ->
 
     Raises:
         PlanBusyError: Another process is at it.
+        NoChampionError: Everybody would get the priors.
         PlanUnfinishedError: It ended before the last chunk, for a reason that is told.
     """
     parts = order.out.with_name(order.out.name + ".parts")
-    record = order.out.with_suffix(".run.json")
+    record = record_of(order.out)
     champions = _champions(settings)
     digests = [chunk.digest for chunk in order.audience.chunks(order.chunk)]
     run = _run_of(order, settings, champions, digests)
@@ -115,6 +116,11 @@ def make_plan(order: Order, settings: ServingSettings, *, progress: Progress) ->
     return run
 
 
+def record_of(out: Path) -> Path:
+    """Where it is told what a plan was made of; no two plans of one folder share it."""
+    return out.with_name(f"{out.name.removesuffix('.parquet')}.run.json")
+
+
 def _fitted(
     order: Order, throttle: Throttle, job: Job, parts: Path, run: Run, progress: Progress
 ) -> tuple[Order, int]:
@@ -133,9 +139,11 @@ def _fitted(
 
 
 def _champions(settings: ServingSettings) -> Champions:
-    """Those that a service which starts now would answer with."""
+    """Those that a service which starts now would answer with; without any there is no plan."""
     loader = Loader(ModelFolder(settings.models_dir))
     loader.look()
+    if not loader.current.by_name:
+        raise NoChampionError(settings.models_dir)
     return loader.current
 
 
@@ -170,6 +178,7 @@ def job_of(send: Send, settings: ServingSettings, *, as_of: int, is_dry: bool = 
         as_of: The one moment that all are scored at, microseconds.
 
     Raises:
+        NoChampionError: Everybody would get the priors.
         ThrottleUnkeptError: The send has a throttle, which is over everybody at once.
     """
     if send.throttle is not None:

@@ -1,7 +1,7 @@
 """The command that scores a whole audience: score."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from features.errors import FileUnusableError
 from pipelines.console import ERR, OUT, errors_shown, run_shown
 from pipelines.model_commands import micros_of
 from serving.settings import ServingSettings
@@ -76,6 +77,7 @@ def score_command(
         from pipelines.plan_run import Order, cores, make_plan
         from pipelines.send_file import read_send
 
+        _refuse_unfit(out, {"--audience": audience, "--send": send})
         settings = ServingSettings()
         asked = read_send(send)
         order = Order(
@@ -100,6 +102,16 @@ def score_command(
         said = f"{run.n_duplicates:,} rows named a recipient again and were left out"
         OUT.print(said, highlight=False)
     OUT.print(plan_table(run, out))
+
+
+def _refuse_unfit(out: Path, inputs: Mapping[str, Path]) -> None:
+    """A plan would take the place of the file that it is made from."""
+    remedy = "name another file by --out"
+    if out.is_dir():
+        raise FileUnusableError(str(out), "is a folder", "name a file in it by --out")
+    for option, file in inputs.items():
+        if out.resolve() == file.resolve() or (out.exists() and out.samefile(file)):
+            raise FileUnusableError(str(out), f"is what {option} names, to be read", remedy)
 
 
 @contextmanager

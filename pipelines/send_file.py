@@ -1,9 +1,11 @@
 """What is asked about everybody of an audience: a YAML file with the fields of a score request.
 
 Every scalar is read as the text it is, so that `start: 21:00` and `send_id: 007` mean what they
-look like; the schema of the API makes times, numbers and truths of them.
+look like; the schema of the API makes times, numbers and truths of them. Only `null`, `~` and
+nothing are no text: such a field is not given. A field that stands twice is refused.
 """
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +17,24 @@ from serving.http.request_schemas import ScoreRequest
 from serving.http.rule_schemas import ThrottleIn
 
 ANYBODY: Final = "somebody"  # stands for the key of a recipient where there is none yet
+
+
+class _Texts(yaml.BaseLoader):
+    """YAML as texts, less the fields without a value."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  as PyYAML calls it
+        names = [name.value for name, _ in node.value]
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                problem = f"the field {name} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        told = super().construct_mapping(node, deep=deep)
+        return {name: value for name, value in told.items() if value is not None}
+
+
+_NULL: Final = "tag:yaml.org,2002:null"
+_Texts.add_implicit_resolver(_NULL, re.compile(r"(~|null|Null|NULL|)\Z"), ["~", "n", "N", ""])
+_Texts.add_constructor(_NULL, lambda *_: None)
 
 
 class Send(ScoreRequest):
@@ -42,7 +62,7 @@ def read_send(file: Path) -> Send:
             error names field and remedy.
     """
     try:
-        told: Any = yaml.load(file.read_bytes(), Loader=yaml.BaseLoader)  # noqa: S506  texts only
+        told: Any = yaml.load(file.read_bytes(), Loader=_Texts)  # noqa: S506  texts only
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise FileUnusableError(str(file), str(error), "write YAML, " + _REMEDY) from error
     if not isinstance(told, dict):

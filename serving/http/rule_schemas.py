@@ -99,6 +99,9 @@ class ThrottleIn(Strict):
     def _are_hours(cls, value: dict[str, int]) -> dict[str, int]:
         if not all(name.isascii() and name.isdigit() and len(name) <= 10 for name in value):
             raise ValueError("name each hour by its seconds since 1970, as in best_at_epoch")
+        for name, mails in value.items():
+            if mails < 0:
+                raise ValueError(f"{name} has {mails} mails; give zero or more")
         return value
 
 

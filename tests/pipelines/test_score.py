@@ -29,9 +29,9 @@ from models.registry import ModelFolder
 from pipelines import plan_parts
 from pipelines.audience import read_audience
 from pipelines.cli import app
-from pipelines.errors import PlanBusyError, PlanUnfinishedError
+from pipelines.errors import NoChampionError, PlanBusyError, PlanUnfinishedError
 from pipelines.plan_chunk import Planner
-from pipelines.plan_run import Order, job_of, make_plan
+from pipelines.plan_run import Order, job_of, make_plan, record_of
 from pipelines.send_file import ANYBODY, read_send
 from serving.http.app import create_app
 from serving.kept import ENTITY, lives_of, recalled
@@ -461,6 +461,11 @@ def test_the_command_says_what_it_did(world, asked, tmp_path, monkeypatch):
         ("slot: a", "no send_id"),
         ("send_id: a\nthrottle: {per_hour: 0}", "throttle.per_hour"),
         ("send_id: a\nthrottle: {per_hour: 5, planned: {noon: 3}}", "seconds since 1970"),
+        ("send_id: a\nthrottle: {per_hour: 5, planned: {3600: -3}}", "3600 has -3 mails"),
+        ("send_id: null", "no send_id"),
+        ("send_id: ~", "no send_id"),
+        ("send_id: a\nsend_id: b", "send_id stands twice"),
+        ("send_id: a\nvalues: {complaint: 1, complaint: 2}", "complaint stands twice"),
         ("send_id: a\nexplain: true", "no field explain"),
         ("send_id: a\nrules: {quiet_hours: {start: 25:00, end: 08:00}}", "rules.quiet_hours.start"),
         ("send_id: a\nvalues: {engagement: -1}", "values.engagement"),
@@ -475,6 +480,64 @@ def test_a_mistake_in_the_send_is_named_with_its_remedy(tmp_path, text, said):
     file.write_text(text)
     with pytest.raises(FileUnusableError, match=said):
         read_send(file)
+
+
+@pytest.mark.parametrize("nothing", ["null", "~", ""])
+def test_a_field_without_a_value_is_not_given(tmp_path, nothing):
+    file = tmp_path / "send.yaml"
+    fields = [f"{name}: {nothing}" for name in ("slot", "timezone", "window_from", "throttle")]
+    file.write_text("\n".join(["send_id: a", *fields, f"rules: {{expires_at: {nothing}}}"]))
+    assert read_send(file).model_fields_set == {"send_id", "rules", "recipient_key"}
+    file.write_text("send_id: nullable\nslot: 'null'")
+    assert (read_send(file).send_id, read_send(file).slot) == ("nullable", "null")
+
+
+def test_no_two_plans_of_a_folder_share_a_record(tmp_path):
+    names = ["plan.parquet", "plan.v1", "plan.v2", "plan.csv"]
+    records = [record_of(tmp_path / name) for name in names]
+    assert len(set(records)) == len(names)
+    assert records[0] == tmp_path / "plan.run.json"
+
+
+@pytest.mark.parametrize("which", ["--audience", "--send"])
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
+def test_a_plan_never_takes_the_place_of_what_it_is_made_from(
+    world, asked, tmp_path, monkeypatch, which, link
+):
+    monkeypatch.setenv("OPPORTUNE_DATA_DIR", str(world.data_dir))
+    out = source = asked[which == "--send"]
+    if link:
+        out = tmp_path / "link"
+        getattr(out, link)(source)
+    before = [file.read_bytes() for file in asked]
+    words = ["score", "--audience", asked[0], "--send", asked[1], "--out", out, "--dry-run"]
+    told = CliRunner().invoke(app, [str(word) for word in words])
+    assert told.exit_code == 2
+    assert f"is what {which} names, to be read; name another file" in " ".join(told.stderr.split())
+    assert [file.read_bytes() for file in asked] == before
+
+
+def test_a_plan_named_like_a_folder_is_refused_before_anybody_is_scored(
+    world, asked, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OPPORTUNE_DATA_DIR", str(world.data_dir))
+    words = ["score", "--audience", asked[0], "--send", asked[1], "--out", tmp_path]
+    told = CliRunner().invoke(app, [str(word) for word in words])
+    assert told.exit_code == 2
+    assert "is a folder; name a file in it" in told.stderr
+    assert not tmp_path.with_name(f"{tmp_path.name}.parts").exists()
+
+
+def test_without_any_champion_there_is_no_plan_of_priors(order, world, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(world.data_dir, data, ignore=shutil.ignore_patterns("kept.*", "models"))
+    with pytest.raises(NoChampionError, match="worse than none; `opportune promote`"):
+        made(order, settings_of(data))
+    assert not order.out.exists()
+    bundle = ModelFolder(world.data_dir / "models").folder("churn", "1")
+    ModelFolder(data / "models").add("churn", "1", bundle)
+    ModelFolder(data / "models").point("churn", "1")
+    assert made(order, settings_of(data)).versions == {"churn": "1"}
 
 
 @pytest.mark.parametrize(
