@@ -6,11 +6,12 @@ from datetime import UTC, date, datetime, timedelta
 
 from features.definitions import VIEWS
 from features.events.log import EventLog
-from features.events.schema import SECOND_US
+from features.events.schema import DAY_US, SECOND_US
 from features.feast_history import day_of, has_day, write_day
 from features.feast_objects import history_view_name
 from features.feast_store import FeastStore
 from features.history import rows_at
+from pipelines.errors import DayAheadError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,24 @@ def midnights(begin: date, end: date, *, every_days: int = 1) -> list[int]:
 
 
 def backfill(
-    *, log: EventLog, feast: FeastStore, moments: Sequence[int], step: Callable[[str], None]
+    *,
+    log: EventLog,
+    feast: FeastStore,
+    moments: Sequence[int],
+    now: int,
+    step: Callable[[str], None],
 ) -> list[Backfilled]:
     """Make the days that are not there yet; after a kill the next call goes on.
 
     Args:
         moments: Midnights, rising.
+        now: Microseconds.
+
+    Raises:
+        DayAheadError: A midnight is yet to come, so what is known before it still grows.
     """
+    if moments and moments[-1] > now:
+        raise DayAheadError(day_of(moments[-1]), newest=day_of(now // DAY_US * DAY_US))
     step("registering definitions in Feast")
     feast.apply()
     events = log.scan()

@@ -1,5 +1,6 @@
 """Commands that build features: materialize, backfill."""
 
+import time
 from datetime import datetime
 from typing import Annotated
 
@@ -66,7 +67,8 @@ def backfill_command(
         moments = midnights(begin.date(), end.date(), every_days=every_days)
         with EventLog(settings.events_dir) as log:
             feast = FeastStore(settings.feast_dir, online=settings.online_address)
-            done = backfill(log=log, feast=feast, moments=moments, step=run.step)
+            now = time.time_ns() // 1_000
+            done = backfill(log=log, feast=feast, moments=moments, now=now, step=run.step)
         run.tell(made=sum(each.made for each in done), rows=sum(each.rows for each in done))
     table = Table(title="Backfilled", title_justify="left")
     table.add_column("view")

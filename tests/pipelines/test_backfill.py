@@ -16,6 +16,7 @@ from features.feast_store import FeastStore
 from features.history import rows_at
 from pipelines.backfill import backfill, midnights
 from pipelines.cli import app
+from pipelines.errors import DayAheadError
 from training.dataset import PointInTime
 
 DAYS = midnights(date(2026, 1, 1), date(2026, 1, 29), every_days=7)
@@ -45,7 +46,7 @@ def feast(tmp_path):
 
 
 def made(log, feast, step=lambda _: None):
-    return backfill(log=log, feast=feast, moments=DAYS, step=step)
+    return backfill(log=log, feast=feast, moments=DAYS, now=DAYS[-1], step=step)
 
 
 def files(feast):
@@ -104,6 +105,13 @@ def test_a_second_call_makes_nothing_and_one_that_was_ended_is_finished_to_the_b
     assert [(each.there, each.made, each.rows) for each in made(log, whole)] == [(5, 0, 0)] * 3
 
 
+def test_a_midnight_that_is_yet_to_come_is_refused_and_nothing_is_made(log, feast):
+    told = {"log": log, "feast": feast, "moments": DAYS, "step": lambda _: None}
+    with pytest.raises(DayAheadError, match=r"2026-01-29 is yet .* newest possible is 2026-01-28"):
+        backfill(now=DAYS[-1] - 1, **told)
+    assert files(feast) == {}
+
+
 def test_days_of_other_definitions_are_made_anew(log, feast, monkeypatch):
     made(log, feast)
     monkeypatch.setattr(feast_history, "_definitions", lambda _: "others")
@@ -129,6 +137,11 @@ def test_the_command_shows_what_it_made_and_refuses_days_in_the_wrong_order(tmp_
     assert done.exit_code == 0, done.output
     assert "recipient_history" in done.output
     assert (tmp_path / "feast/recipient_history/2026-01-06.parquet").exists()
+
+    words[-1] = "2999-01-01"
+    ahead = CliRunner().invoke(app, words, env=told)
+    assert ahead.exit_code == 2
+    assert "the midnight of 2999-01-01 is yet to come" in " ".join(ahead.stderr.split())
 
     words[-1] = "2026-01-04"
     wrong = CliRunner().invoke(app, words, env=told)
