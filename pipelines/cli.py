@@ -118,6 +118,7 @@ def ingest_file(
                 witness=witness(settings.audit_dir, settings.events_dir, actor=me()),
             )
             run.tell(read=summary.read, accepted=summary.accepted, duplicate=summary.duplicate)
+            run.leave(int(summary.is_all_rejected))
     OUT.print(table_of(summary))
     if summary.is_all_rejected:
         raise typer.Exit(1)
@@ -179,3 +180,7 @@ app.add_typer(switch_app)
 def main() -> None:
     """Run the command line."""
     app()
+
+
+if __name__ == "__main__":
+    main()

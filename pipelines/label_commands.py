@@ -60,6 +60,7 @@ def relabel_command(
         if not dry_run and done.n_changed:
             noted(settings, (Action.RELABELLED, f"{done.n_changed} labels"))
         run.tell(looked_at=done.looked_at, changed=done.n_changed)
+        run.leave(int(bool(done.unknown)))
     OUT.print(changes_table(done, is_dry=dry_run))
     for event_id in done.unknown[:MOST_SHOWN]:
         ERR.print(f"no open or click in the log: {escape(event_id)}", style="red", highlight=False)

@@ -59,9 +59,10 @@ def monitor_command(
         run.step("starting Feast and MLflow")
         from features.events.log import EventLog
         from features.feast_store import FeastStore
-        from pipelines.monitor_page import write_page
+        from pipelines.monitor_page import made, write_page
         from pipelines.monitor_view import signals_table, triggers_table
 
+        folder = made(out or settings.data_dir / "monitor")
         registry = registry_of(settings)
         log = opened.enter_context(EventLog(settings.events_dir))
         feast = FeastStore(settings.feast_dir, online=settings.online_file)
@@ -70,11 +71,11 @@ def monitor_command(
             settings, log=log, feast=feast, registry=registry, as_of=moment, days=window,
             is_now=as_of is None,
         )  # fmt: skip
-        folder = out or settings.data_dir / "monitor"
         run.step("writing the page")
         write_page(told, folder)
         _log(told, registry, folder)
         run.tell(alarm=told.has_alarm, due=[each.model for each in told.dues if each.is_due])
+        run.leave(ALARM if told.has_alarm else 0)
     OUT.print(signals_table(told), triggers_table(told))
     OUT.print(f"Page: {folder / 'monitor.html'}", highlight=False, soft_wrap=True)
     if told.has_alarm:

@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from features.errors import FileUnusableError
 from features.events.schema import SECOND_US
 from pipelines.monitor_view import in_order, value_of
 from pipelines.monitored import Monitored
@@ -18,9 +19,22 @@ from training.recipe import shown_day
 PAGE, PLAIN, TEMPLATE = "monitor.html", "monitor.json", "monitor.html.j2"
 
 
+def made(folder: Path) -> Path:
+    """The folder of a page, made where it is not there.
+
+    Raises:
+        FileUnusableError: It cannot be, because a file has its name say.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"is no folder and cannot be made one: {error.strerror or error}"
+        raise FileUnusableError(str(folder), problem, "name another one by --out") from error
+    return folder
+
+
 def write_page(told: Monitored, folder: Path) -> None:
-    """Write `monitor.html` and `monitor.json` into a folder; it is made where it is not there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write `monitor.html` and `monitor.json` into a folder that is there."""
     plain = orjson.dumps(told.to_json(), option=orjson.OPT_INDENT_2)
     (folder / PLAIN).write_bytes(plain + b"\n")
     (folder / PAGE).write_text(page_of(told))

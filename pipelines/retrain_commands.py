@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.table import Table
 
-from pipelines.console import OUT, errors_shown, run_shown, show_error
+from pipelines.console import OUT, UNUSABLE, errors_shown, run_shown, show_error
 from pipelines.model_commands import NAMES, is_ours, micros_of, registry_of
 from pipelines.settings import Settings
 from serving.erasure import remove_sources
@@ -143,7 +143,7 @@ def retrain_command(  # noqa: PLR0913  one option each
             run.at(order.as_of)
             step("reading what the order is made of")
             events = events_digest(order.data.events)
-            candidates = _that_could(
+            candidates, errors = _that_could(
                 partial(
                     retrain_once, name, order=order, events=events, registry=registry,
                     intercept_only=name in shifted, is_again=again, say=_say,
@@ -153,6 +153,7 @@ def retrain_command(  # noqa: PLR0913  one option each
             if n_erasures(settings.events_dir) != n_before:
                 _forget_again(settings)
             run.tell(**{made.version.name: made.version.version for made in candidates})
+            run.leave(0 if candidates else UNUSABLE, error="; ".join(errors))
     _show(candidates)
 
 
@@ -167,22 +168,25 @@ def _refuse_nothing(as_of: datetime | None) -> NoReturn:
     raise TrainingError(what)
 
 
-def _that_could(trainings: "Iterable[Callable[[], Candidate]]") -> "list[Candidate]":
-    """What came of the trainings that the log was enough for; the others are told of."""
-    candidates = []
+def _that_could(
+    trainings: "Iterable[Callable[[], Candidate]]",
+) -> "tuple[list[Candidate], list[str]]":
+    """What came of the trainings that the log was enough for, and why not of the others: shown."""
+    candidates, errors = [], []
     for training in trainings:
         try:
             candidates.append(training())
         except TrainingError as error:
             show_error(error)
-    return candidates
+            errors.append(str(error))
+    return candidates, errors
 
 
 def _show(candidates: "list[Candidate]") -> None:
     for candidate in candidates:
         OUT.print(report_table(candidate))
     if not candidates:
-        raise typer.Exit(2)
+        raise typer.Exit(UNUSABLE)
     commands = "\n".join(f"  opportune promote {c.version.name} candidate" for c in candidates)
     OUT.print(f"Let one serve:\n{commands}", highlight=False)
 

@@ -94,6 +94,8 @@ class Recorder:
         self._show = show
         self._began = self._step_began = time.perf_counter()
         self._is_writable = True
+        self.exit_code = 0
+        self.error = ""
 
     def step(self, name: str) -> None:
         """The step before has ended, this one begins."""
@@ -111,6 +113,10 @@ class Recorder:
     def at(self, as_of: int) -> None:
         """The moment (microseconds), where it is found out on the way."""
         self.run.as_of = _iso(as_of)
+
+    def leave(self, exit_code: int, *, error: str = "") -> None:
+        """The code that the command ends with after its block, and the errors it has shown."""
+        self.exit_code, self.error = exit_code, error
 
     def end(self, outcome: str, *, error: str = "", exit_code: int | None = None) -> None:
         """The last word."""
@@ -180,8 +186,7 @@ def recorded(  # noqa: PLR0913  what a run is known by
         try:
             yield recorder
         except typer.Exit as left:
-            is_fine = left.exit_code <= 1  # 1 is an alarm: nothing is wrong with the command
-            recorder.end(DONE if is_fine else FAILED, exit_code=left.exit_code)
+            recorder.end(_outcome(left.exit_code), exit_code=left.exit_code)
             raise
         except KeyboardInterrupt:
             recorder.end(INTERRUPTED)
@@ -192,7 +197,8 @@ def recorded(  # noqa: PLR0913  what a run is known by
         except BaseException as error:
             recorder.end(FAILED, error=type(error).__name__, exit_code=1)
             raise
-        recorder.end(DONE, exit_code=0)
+        code = recorder.exit_code
+        recorder.end(_outcome(code), error=recorder.error, exit_code=code)
 
 
 def runs_in(runs_dir: Path, *, most: int | None = None) -> list[Run]:
@@ -229,6 +235,11 @@ def _lines_in(file: Path) -> Iterator[None]:
         LOG.removeHandler(lines)
         LOG.setLevel(before)
         lines.close()
+
+
+def _outcome(exit_code: int) -> str:
+    """1 is an alarm: nothing is wrong with the command."""
+    return DONE if exit_code <= 1 else FAILED
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from features.layout import HOURS_PER_WEEK, MONDAY_SHIFT
 from models.specs.send_time import IF_HIDDEN, IF_SEEN, LEVEL, SPEC
 from training import aging, clocks, labels, spread
 from training.aging import fit_aging, seen_after
+from training.errors import TooFewRowsError
 from training.recipe import Order
 from training.rhythm import Past, Rhythm
 from training.send_chain import SendChain, Side
@@ -25,6 +26,7 @@ MAX_SENDS: Final = 20_000
 MATURE_US: Final = 30 * 3_600_000_000  # a 24 h label is complete after 30 h
 NEWEST_DAYS: Final = 28.0  # of mails that tell how people differ
 MAX_NEWEST: Final = 5_000
+ENGAGEMENT: Final = "engagement"
 
 Floats = NDArray[np.float64]
 
@@ -44,6 +46,9 @@ def fit_chain(order: Order, rhythm: Rhythm) -> tuple[SendChain, int]:
 
     Nobody sees whether people open whose machines open for them. Those whose opens are seen
     stand for them: their link is fitted to the same mails, from what an open cannot touch.
+
+    Raises:
+        TooFewRowsError: Old mails give a link, but none is new enough to tell how people differ.
     """
     mails = labels.mails_engaged(order.data.events, window_us=DAY_US)
     mature = mails.filter(pl.col("at") < order.as_of - MATURE_US)
@@ -57,11 +62,8 @@ def fit_chain(order: Order, rhythm: Rhythm) -> tuple[SendChain, int]:
     slot = _slots(sends)
     curve = fit_aging(activity, slot, sends["age_h"].to_numpy())
     attention = seen_after(activity, curve)[np.arange(len(sends)), slot]
-    newest = pl.col("at") >= order.as_of - MATURE_US - round(NEWEST_DAYS * DAY_US)
-    differ = _Differ(order, rhythm, curve, mature.filter(newest))
-    sides = []
-    for names in (IF_SEEN, IF_HIDDEN):
-        link = fit_link(
+    seen, hidden = (
+        fit_link(
             attention,
             level,
             sends["y"].to_numpy(),
@@ -69,8 +71,17 @@ def fit_chain(order: Order, rhythm: Rhythm) -> tuple[SendChain, int]:
             prior=SPEC.prior,
             read=[LEVEL.index(name) for name in names],
         )
-        by_activity = names is IF_SEEN
-        sides.append(Side(link, differ.around(link, by_activity=by_activity)))
+        for names in (IF_SEEN, IF_HIDDEN)
+    )
+    if seen.basis != ENGAGEMENT:  # the same mails are behind both
+        sides = [Side(link, spread.USUAL) for link in (seen, hidden)]
+        return SendChain(rhythm, curve, *sides), len(sends)
+    newest = pl.col("at") >= order.as_of - MATURE_US - round(NEWEST_DAYS * DAY_US)
+    differ = _Differ(order, rhythm, curve, mature.filter(newest))
+    sides = [
+        Side(seen, differ.around(seen, by_activity=True)),
+        Side(hidden, differ.around(hidden, by_activity=False)),
+    ]
     return SendChain(rhythm, curve, *sides), len(sends)
 
 
@@ -84,20 +95,21 @@ class _Differ:
         mails = mails.sort("at", "recipient_key")
         share = MAX_NEWEST / max(len(mails), 1)
         chosen = held_out(mails["recipient_key"].to_list(), share=share, salt="spread")
-        self._mails = mails.filter(pl.Series(chosen))
+        self._mails = mails.filter(pl.Series(chosen, dtype=pl.Boolean))
+        if self._mails.is_empty():
+            what = f"mails of the {NEWEST_DAYS:g} days before `as_of`"
+            raise TooFewRowsError(SPEC.name, rows=0, need=1, what=what)
         self._first = self._mails.group_by("recipient_key", maintain_order=True).first()
         past, self._level = _known_at(order, self._first)
         self._active = past.counts.sum(axis=1)
         self._attention = seen_after(rhythm.activity(past), curve)
 
     def around(self, link: SendLink, *, by_activity: bool) -> spread.Spread:
-        """The likeliest spread around a link; the usual one where that is fitted to nothing.
+        """The likeliest spread around a link that was fitted to mails.
 
         Args:
             by_activity: Whether more active hours leave less of it.
         """
-        if link.basis != "engagement":
-            return spread.USUAL
         level, people = self._level, _numbers(self._mails)
         order_of = np.argsort(_numbers(self._first))
         log_odds = link.log_odds(self._attention, level)

@@ -16,6 +16,7 @@ from models.bundle import GRAPH, sha256_of
 from models.mlflow_registry import MlflowRegistry
 from models.registry import ModelFolder
 from pipelines.cli import app
+from pipelines.runs import FAILED, runs_in
 from pipelines.settings import Settings
 
 COMMANDS = (
@@ -100,6 +101,24 @@ def test_the_help_lists_every_command_and_waits_for_no_library():
 
 
 @pytest.mark.long
+def test_the_module_is_the_command():
+    told = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "--help"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "materialize" in told.stdout
+
+
+def test_a_log_that_has_been_silent_gives_no_send_time_and_says_why(shell):
+    """Old mails tell how an hour matters, and none is new enough to tell how people differ."""
+    done = shell("retrain", "send_time", "--as-of", "2025-12-28")
+    assert done.exit_code == 2, done.output
+    assert "send_time: 0 mails of the 28 days before `as_of`, at least 1" in done.stderr
+    run = runs_in(shell.data_dir / "runs")[0]
+    assert (run.outcome, run.exit_code) == (FAILED, 2)
+    assert "28 days" in run.error
+
+
 def test_a_search_bounded_by_trials_gives_the_same_bundle_byte_by_byte(shell, tmp_path):
     asked = ("--as-of", "2025-10-25", "--search-trials", "3")
     folders = []

@@ -16,6 +16,7 @@ from features.events.schema import DAY_US, HOUR_US, SECOND_US
 from models.bundle import load_bundle, report_of
 from models.mlflow_registry import MONITORING
 from pipelines.cli import app
+from pipelines.runs import DONE, runs_in
 from serving.policy import Policy
 
 AS_OF = ("--as-of", "2025-11-08")
@@ -136,6 +137,17 @@ def test_a_quiet_world_is_fine_on_the_page_in_the_numbers_and_in_mlflow(
     assert "No model is due." in trained.output
 
 
+def test_a_file_in_the_place_of_the_page_is_refused_before_anything_is_judged(shell, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    for folder in (tmp_path / "out", tmp_path / "out/deeper"):
+        done = shell(tmp_path / "bare")("monitor", "--out", folder)
+        assert done.exit_code == 2, done.output
+        assert "is no folder and cannot be made one" in " ".join(done.stderr.split())
+    assert (tmp_path / "out").read_text() == "mine"
+    steps = [step.name for run in runs_in(tmp_path / "bare/runs") for step in run.steps]
+    assert steps == ["starting Feast and MLflow"] * 2
+
+
 def test_an_incident_exits_with_one(shell, tmp_path):
     folder = tmp_path / "bare/decisions"
     folder.mkdir(parents=True)
@@ -148,6 +160,8 @@ def test_an_incident_exits_with_one(shell, tmp_path):
     (folder / "one.ndjson").write_bytes(orjson.dumps(line) + b"\n")
     done = shell(tmp_path / "bare")("monitor", *AS_OF, "--out", tmp_path / "out")
     assert done.exit_code == 1, done.output
+    (run,) = runs_in(tmp_path / "bare/runs")
+    assert (run.outcome, run.exit_code) == (DONE, 1)
     plain, signals = told(tmp_path / "out")
     assert [key for key, s in signals.items() if s["judgement"] == "alarm"] == [
         ("propensity floor", "item")
