@@ -1,6 +1,7 @@
 """Commands for the rights of recipients: erase, export; and for what is kept no longer: retain."""
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from features.errors import FileUnusableError
 from features.events.digests import Digests
 from features.witness import recipient
 from pipelines.audit_commands import me, noted
-from pipelines.console import OUT, errors_shown, steps_shown
+from pipelines.console import OUT, UNUSABLE, errors_shown, run_shown, show_error
 from pipelines.settings import Settings
 from serving.settings import ServingSettings
 
@@ -46,21 +47,25 @@ def erase_command(
 
     Exit code: 0 when all is gone, 1 when something was found again, 2 when a store refused.
     """
-    with errors_shown(), steps_shown("erase") as step:
+    with errors_shown(), ExitStack() as opened:
         from serving.asks import Ask
         from serving.erasure import erase
         from serving.policy import policy_of
 
         settings = ServingSettings()
         policy = policy_of(settings)
-        step("every store is gone through")
+        asked = [*(keys or []), *_keys_in(keys_file)]
+        run = opened.enter_context(run_shown("erase", settings.data_dir, recipients=len(asked)))
+        run.step("every store is gone through")
         receipt = erase(
             settings,
-            [*(keys or []), *_keys_in(keys_file)],
+            asked,
             now=time.time_ns() // 1_000,
             actor=me(),
             id_of=lambda key, send: policy.id_of(Ask(key, send_id=send)),
         )
+        run.tell(erased=receipt.n_recipients, unknown=receipt.n_unknown, proof=receipt.id)
+        run.leave(0 if receipt.is_verified else NOT_GONE)
     table = Table(title=f"Erased: {receipt.n_recipients:,} recipients", title_justify="left")
     table.add_column("store")
     table.add_column("removed", justify="right")
@@ -87,7 +92,7 @@ def export_command(
     Events, profile, features, scores of this moment with their reasons, decisions, and the models
     that made them, under a schema version.
     """
-    with errors_shown():
+    with errors_shown(), ExitStack() as opened:
         from features.events.log import EventLog
         from features.online import open_store
         from models.registry import ModelFolder
@@ -97,7 +102,9 @@ def export_command(
         from serving.loader import Loader
 
         settings = ServingSettings()
+        run = opened.enter_context(run_shown("export", settings.data_dir, is_still=True))
         checked([key])
+        run.step("gathering what is held")
         loader = Loader(ModelFolder(settings.models_dir))
         loader.look()
         with EventLog(settings.events_dir) as log, open_store(settings.online_address) as store:
@@ -109,15 +116,18 @@ def export_command(
                 store=store,
                 now=time.time_ns() // 1_000,
             )
+        run.step("writing the file")
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2))
         except OSError as error:
             problem = error.strerror or str(error)
-            raise FileUnusableError(str(out), problem, "name another file by --out") from error
+            show_error(FileUnusableError(str(out), problem, "name another file by --out"))
+            raise typer.Exit(UNUSABLE) from None  # not for the record: its name may hold the key
         named = recipient(Digests(settings.events_dir), key)
         noted(Settings(), (Action.EXPORTED, named))
-    counts = {name: len(told[name]) for name in ("events", "features", "decisions")}
+        counts = {name: len(told[name]) for name in ("events", "features", "decisions")}
+        run.tell(**counts)
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     OUT.print(f"{out}: {shown}", highlight=False)
 
@@ -128,11 +138,12 @@ def retain_command() -> None:
     How long is said by OPPORTUNE_RETAIN_EVENTS_DAYS, OPPORTUNE_RETAIN_DECISIONS_DAYS and
     OPPORTUNE_RETAIN_REJECTS_DAYS; zero keeps for ever. The audit log and proofs always stay.
     """
-    with errors_shown(), steps_shown("retain") as step:
+    with errors_shown(), run_shown("retain", Settings().data_dir) as run:
         from pipelines.retain import retain
 
         settings = Settings()
-        removed = retain(settings, now=time.time_ns() // 1_000, step=step)
+        removed = retain(settings, now=time.time_ns() // 1_000, step=run.step)
+        run.tell(**removed)
         told = " ".join(f"{name}={count}" for name, count in removed.items())
         noted(settings, (Action.RETAINED, told))
     table = Table(title="Kept no longer", title_justify="left")

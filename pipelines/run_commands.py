@@ -51,6 +51,7 @@ def check_command(
             run.step("judging the event log")
             found = quality(log.scan(as_of=moment), as_of=moment)
             run.tell(alarm=found.has_alarm)
+            run.leave(int(found.has_alarm))
     OUT.print(sources_table(found, as_of=moment), findings_table(found))
     if found.has_alarm:
         raise typer.Exit(1)
@@ -157,15 +158,23 @@ def simulate_command(
         from features.events.world_parameters import Twists
 
         today = time.time_ns() // 1_000 // DAY_US * DAY_US
-        twists = Twists.drawn(np.random.default_rng(seed)) if twisted else None
-        world = simulate(
-            seed=seed, n_recipients=recipients, weeks=weeks, ends_at=today, twists=twists
-        )
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_ndjson(world.events, file)
-        if truth is not None:
-            truth.parent.mkdir(parents=True, exist_ok=True)
-            world.truth.write_parquet(truth)
+        asked = {"file": file, "recipients": recipients, "weeks": weeks, "seed": seed}
+        told = {"truth": truth, "twisted": twisted}
+        with run_shown(
+            "simulate", Settings().data_dir, as_of=today, is_still=True, **asked, **told
+        ) as run:
+            run.step("living the weeks")
+            twists = Twists.drawn(np.random.default_rng(seed)) if twisted else None
+            world = simulate(
+                seed=seed, n_recipients=recipients, weeks=weeks, ends_at=today, twists=twists
+            )
+            run.step("writing")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_ndjson(world.events, file)
+            if truth is not None:
+                truth.parent.mkdir(parents=True, exist_ok=True)
+                world.truth.write_parquet(truth)
+            run.tell(events=world.events.height)
     OUT.print(f"{world.events.height:,} events of {recipients:,} people in {file}", highlight=False)
 
 

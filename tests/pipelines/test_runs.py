@@ -97,6 +97,16 @@ def test_what_ends_a_run_is_kept_without_secrets_or_data(
     assert b"a row of data" not in written
 
 
+@pytest.mark.parametrize(("code", "outcome"), [(0, DONE), (1, DONE), (2, FAILED)])
+def test_the_code_that_a_command_ends_with_after_its_block_is_the_one_on_record(
+    record, runs_dir, code, outcome
+):
+    with record() as run:
+        run.leave(code, error="churn: too\nfew")
+    (kept,) = runs_in(runs_dir)
+    assert (kept.outcome, kept.exit_code, kept.error) == (outcome, code, "churn: too few")
+
+
 def test_a_killed_run_is_known_by_its_lock_and_told_of_once(runs_dir):
     command = [sys.executable, "-c", CHILD, str(runs_dir)]
     with subprocess.Popen(
@@ -182,6 +192,40 @@ def test_commands_are_listed_newest_first_with_what_came_of_them(opportune, tmp_
     assert "zzz" in unknown.stderr
     written = "".join(f.read_text() for f in runs_dir.rglob("*") if f.is_file())
     assert "somebody" not in written
+
+
+def test_the_record_has_the_exit_code_of_the_command(opportune, tmp_path, runs_dir):
+    bad, unknown = tmp_path / "bad.csv", tmp_path / "unknown.csv"
+    bad.write_text("event_id,type,recipient_key,occurred_at\na,no-type,r1,2024-01-01\n")
+    unknown.write_text("event_id,actor\nnone,human\n")
+    told = [opportune("ingest", bad), opportune("relabel", "--from", unknown), opportune("check")]
+    assert [one.exit_code for one in told[:2]] == [1, 1], [one.output for one in told]
+    assert [run.exit_code for run in runs_in(runs_dir)[::-1]] == [one.exit_code for one in told]
+
+
+def test_what_is_done_for_the_rights_of_people_is_on_record_without_their_keys(
+    opportune, tmp_path, runs_dir
+):
+    file = tmp_path / "world.ndjson"
+    words = ("--recipients", 20, "--weeks", 2)
+    assert opportune("simulate", file, *words).exit_code == 0
+    assert opportune("ingest", file).exit_code == 0
+    key = json.loads(file.read_text().splitlines()[0])["recipient_key"]
+    out = tmp_path / "told" / f"{key}.json"
+    assert opportune("export", key, "--out", out).exit_code == 0
+    assert opportune("export", key, "--out", out / "deeper.json").exit_code == 2
+    assert opportune("erase", key, "nobody-else").exit_code == 0
+    assert opportune("retain").exit_code == 0
+    runs = runs_in(runs_dir)[::-1]
+    assert [(run.command, run.exit_code) for run in runs] == [
+        ("simulate", 0), ("ingest", 0), ("export", 0), ("export", 2), ("erase", 0), ("retain", 0),
+    ]  # fmt: skip
+    assert all(run.steps for run in runs[:-1])
+    assert runs[0].parameters["recipients"] == 20
+    assert (runs[4].parameters, runs[4].facts["unknown"]) == ({"recipients": 2}, 1)
+    written = "".join(f.read_text() for f in runs_dir.rglob("*") if f.is_file())
+    assert key not in written
+    assert "nobody-else" not in written
 
 
 def test_the_next_command_says_which_one_was_killed(opportune, record, runs_dir):
