@@ -100,7 +100,6 @@ def test_the_help_lists_every_command_and_waits_for_no_library():
         assert re.search(rf"^\W*{command} ", found.stdout, re.MULTILINE), command
 
 
-@pytest.mark.long
 def test_the_module_is_the_command():
     told = subprocess.run(
         [sys.executable, "-m", "pipelines.cli", "--help"],
@@ -119,6 +118,7 @@ def test_a_log_that_has_been_silent_gives_no_send_time_and_says_why(shell):
     assert "28 days" in run.error
 
 
+@pytest.mark.long
 def test_a_search_bounded_by_trials_gives_the_same_bundle_byte_by_byte(shell, tmp_path):
     asked = ("--as-of", "2025-10-25", "--search-trials", "3")
     folders = []
