@@ -11,6 +11,7 @@ from serving.client.link import UnansweredError
 from serving.client.local import ClientReason
 
 HOUR_S: Final = 3_600
+TAKES_ROOM: Final = frozenset({"none", "no_allowed_hour"})  # it goes out, now or later
 _M = TypeVar("_M", bound=BaseModel)
 
 
@@ -111,7 +112,7 @@ def throttle_after(throttle: Throttle | None, answers: Sequence[Answer]) -> Thro
         return None
     planned = dict(throttle.get("planned", {}))
     for answer in answers:
-        if not answer.hold.hold_back:
+        if answer.hold.reason in TAKES_ROOM:
             hour = str(answer.send_time.best_at_epoch // HOUR_S * HOUR_S)
             planned[hour] = planned.get(hour, 0) + 1
     return {"per_hour": throttle["per_hour"], "planned": planned}

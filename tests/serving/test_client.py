@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx2
 import orjson
@@ -21,12 +22,16 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from serving.client import Answer, AsyncClient, Client, ClientReason, asynchronous
+from serving.client.calls import TAKES_ROOM
 from serving.client.local import local_answer
+from serving.decision import Hold
 from serving.errors import EventsNotStoredError
+from serving.holding import HoldReason
 from serving.http.answer_schemas import ScoreAnswer
 from serving.http.request_schemas import ScoreRequest
 from serving.http.schemas import EventsAnswer
 from serving.keys import KeyFile, Scope
+from serving.throttle import takes_room
 from tests.serving.conftest import complete, starting
 
 KEY = "opp_01234567_" + "s3cret" * 8
@@ -103,6 +108,22 @@ def test_an_hour_that_is_full_stays_full_over_several_calls(client, small_world,
         for answer in client.score_batch(asks, throttle={"per_hour": 1})
     ]
     assert len(set(hours)) == len(hours) == 8
+
+
+def test_an_hour_that_others_wait_for_is_full_over_several_calls(client, small_world, monkeypatch):
+    monkeypatch.setattr(asynchronous, "MAX_BATCH", 3)
+    hour = time.time() // 3_600 * 3_600 + 3_600
+    start, end = (datetime.fromtimestamp(at, UTC) for at in (hour, hour + 3_599))
+    window = {"window_from": start, "window_to": end}
+    asks = [{"recipient_key": key, "send_id": "w", **window} for key in small_world.people[:8]]
+    answers = client.score_batch(asks, throttle={"per_hour": 1})
+    assert [one.hold.reason for one in answers].count("no_allowed_hour") == 7
+    assert len({one.send_time.best_at_epoch // 3_600 for one in answers}) == 8
+
+
+def test_a_mail_takes_room_for_the_client_as_it_does_for_the_service():
+    decided = {reason.value: SimpleNamespace(hold=Hold(reason, 0, 0.0)) for reason in HoldReason}
+    assert {reason for reason, made in decided.items() if takes_room(made)} == TAKES_ROOM
 
 
 def test_events_are_stored_once_and_what_is_wrong_with_one_is_told(client, monkeypatch):
