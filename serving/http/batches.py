@@ -5,7 +5,8 @@ until they have sent everything, and both sides would wait for each other. It li
 on disk where it is large.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import ExitStack
 from http import HTTPStatus
 from itertools import islice
@@ -40,8 +41,10 @@ from serving.throttle import Throttle
 AT_ONCE: Final = 200  # lines that are scored together; other calls come in between
 TOGETHER: Final = 50  # answers that are made before they are written
 MOST_OF_A_LINE: Final = 262_144  # bytes
+IDLE_S: Final = 10.0  # that a caller may leave the room waiting for its next bytes
 IN_MEMORY: Final = 4_194_304  # bytes of a call; what is beyond lies on disk
 
+_TOO_LONG: Final = f"body: longer than {MOST_OF_A_LINE} bytes; name fewer candidates in a line"
 _LINES: Final = {
     "schema": {"type": "string", "description": "A body of /v1/score in each line."},
     "example": '{"recipient_key": "r_1"}\n{"recipient_key": "r_2"}\n',
@@ -52,7 +55,7 @@ def batch_router(parts: Parts, guarded: type[APIRoute]) -> APIRouter:
     """The route over one set of parts."""
     router = APIRouter(
         route_class=guarded,
-        responses={code: {"model": Problem} for code in (400, 401, 403, 413, 429, 503)},
+        responses={code: {"model": Problem} for code in (400, 401, 403, 408, 413, 429, 503)},
     )
 
     @router.post(
@@ -82,8 +85,12 @@ def _batch(parts: Parts, body: BatchRequest, deadline: Deadline, why: Why) -> by
     """A `BatchAnswer`, written item by item: in one piece it would keep everybody waiting."""
     throttle = None if body.throttle is None else throttle_of(body.throttle)
     terms = _Terms(deadline, why, throttle)
-    results = _results(parts, body.requests, terms)
+    results = _results(parts, enumerate(body.requests), terms)
     return b'{"results":[' + b",".join(results) + b"]}"
+
+
+class _LongLine:
+    """Stands for a line that is too long to be read."""
 
 
 class _Terms(NamedTuple):
@@ -94,22 +101,24 @@ class _Terms(NamedTuple):
     throttle: Throttle | None = None
 
 
-def _results(parts: Parts, items: Sequence[Any], terms: _Terms, *, first: int = 0) -> list[bytes]:
+def _results(parts: Parts, items: Iterable[tuple[int, Any]], terms: _Terms) -> list[bytes]:
     """An answer or a refusal for each item, in order.
 
     Args:
-        first: The index of the first one.
+        items: Each with its index, which a refusal tells.
     """
     results: list[bytes] = []
     asks, places, reader = [], [], ItemReader()
-    for place, item in enumerate(items):
+    for place, (index, item) in enumerate(items):
+        if isinstance(item, _LongLine):
+            results.append(_refusal(index, [_TOO_LONG]))
+            continue
         try:
             asks.append(reader.ask(item))
             places.append(place)
             results.append(b"")
         except ValidationError as error:
-            refused = ItemRefused(index=first + place, errors=mistakes(error))
-            results.append(refused.model_dump_json().encode())
+            results.append(_refusal(index, mistakes(error)))
     laps = Laps()
     answered = answers(parts, asks, terms.deadline, terms.why, laps, terms.throttle)
     left = iter(places)
@@ -122,8 +131,12 @@ def _results(parts: Parts, items: Sequence[Any], terms: _Terms, *, first: int = 
     return results
 
 
+def _refusal(index: int, errors: list[str]) -> bytes:
+    return ItemRefused(index=index, errors=errors).model_dump_json().encode()
+
+
 class _Streamed(StreamingResponse):
-    """An answer that lets go of what it holds when it is over, begun or not."""
+    """An answer that lets go of what it holds though it is never begun, or broken off."""
 
     def __init__(self, lines: AsyncIterator[bytes], held: ExitStack) -> None:
         super().__init__(lines, media_type=NDJSON)
@@ -144,27 +157,50 @@ async def _streamed(parts: Parts, request: Request) -> Response:
     with ExitStack() as held:
         held.enter_context(parts.streams.held())
         asked: IO[bytes] = held.enter_context(SpooledTemporaryFile(IN_MEMORY))
-        async for chunk in request.stream():
+        async for chunk in _arriving(request):
             await run_in_threadpool(asked.write, chunk)
         asked.seek(0)
-        return _Streamed(_lines(parts, asked), held.pop_all())
+        kept = held.pop_all()
+        return _Streamed(_lines(parts, asked, kept), kept)
 
 
-async def _lines(parts: Parts, asked: IO[bytes]) -> AsyncIterator[bytes]:
-    first = 0
-    while some := await run_in_threadpool(_next, asked):
-        results = await run_in_threadpool(_results, parts, some, _Terms(), first=first)
+async def _arriving(request: Request) -> AsyncIterator[bytes]:
+    """What is asked as it comes in; whoever sends nothing more does not keep the others out.
+
+    Raises:
+        ProblemError: 408.
+    """
+    chunks = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(IDLE_S):
+                chunk = await anext(chunks, None)
+        except TimeoutError as error:
+            raise ProblemError(
+                HTTPStatus.REQUEST_TIMEOUT,
+                f"nothing came for {IDLE_S:g} s before the lines ended; send the whole call again",
+                headers={"connection": "close"},
+            ) from error
+        if chunk is None:
+            return
+        yield chunk
+
+
+async def _lines(parts: Parts, asked: IO[bytes], held: ExitStack) -> AsyncIterator[bytes]:
+    numbered = _numbered(asked)
+    while some := await run_in_threadpool(list, islice(numbered, AT_ONCE)):
+        results = await run_in_threadpool(_results, parts, some, _Terms())
         yield b"".join(result + b"\n" for result in results)
-        first += len(some)
+    held.close()  # before the caller hears of the end, who may call again at once
 
 
-def _next(asked: IO[bytes]) -> list[bytes]:
-    """The next lines that are not blank; of one too long what no reader takes for JSON."""
-    found: list[bytes] = []
-    while len(found) < AT_ONCE and (line := asked.readline(MOST_OF_A_LINE)):
-        is_cut = not line.endswith(b"\n") and len(line) == MOST_OF_A_LINE
-        while is_cut and (more := asked.readline(MOST_OF_A_LINE)):
-            is_cut = not more.endswith(b"\n")
-        if line.strip():
-            found.append(line)
-    return found
+def _numbered(asked: IO[bytes]) -> Iterator[tuple[int, bytes | _LongLine]]:
+    """The lines that are not blank, each with its number, blank ones counted."""
+    index = 0
+    while line := asked.readline(MOST_OF_A_LINE + 1):
+        is_long = not (is_over := line.endswith(b"\n")) and len(line) > MOST_OF_A_LINE
+        while is_long and not is_over and (more := asked.readline(MOST_OF_A_LINE)):
+            is_over = more.endswith(b"\n")
+        if is_long or line.strip():
+            yield index, _LongLine() if is_long else line
+        index += 1

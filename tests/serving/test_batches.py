@@ -1,11 +1,13 @@
 """Recipients line by line: any number, in order, each judged by itself, nothing kept waiting."""
 
+import asyncio
 import json
 import threading
 
 import httpx2
 import pytest
 
+from serving.http import batches
 from serving.http.batches import AT_ONCE, MOST_OF_A_LINE
 from serving.http.limits import NDJSON
 
@@ -24,6 +26,33 @@ def asked(world, lines, **headers):
 
 def line_of(key, **more):
     return json.dumps({"recipient_key": key, "explore": False, **more}).encode()
+
+
+async def answered(world, *chunks, is_whole=True, then=None):
+    """The messages of an answer, by the application itself.
+
+    Args:
+        is_whole: Nothing comes after the chunks, else something would.
+        then: Is awaited where the answer ends.
+    """
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/score:batch", "query_string": b"",
+        "headers": [(b"content-type", NDJSON.encode())], "root_path": "", "http_version": "1.1",
+    }  # fmt: skip
+    coming = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+    coming += [{"type": "http.request"}] * is_whole
+    told = []
+
+    async def receive():
+        return coming.pop(0) if coming else await asyncio.Event().wait()
+
+    async def send(message):
+        told.append(message)
+        if then and message["type"] == "http.response.body" and not message.get("more_body"):
+            await then()
+
+    await world.http.app(scope, receive, send)
+    return told
 
 
 def test_every_line_is_answered_in_order_as_a_score_of_its_own(world, small_world, is_complete):
@@ -51,10 +80,44 @@ def test_a_bad_line_is_refused_by_its_number_and_the_others_are_served(world, sm
     found = [json.loads(line) for line in asked(world, lines).text.splitlines()]
     assert [one["status"] for one in found] == ["ok", "invalid"] * len(wrong)
     refused = found[1::2]
-    assert [one["index"] for one in refused] == list(range(1, 2 * len(wrong), 2))
+    assert [one["index"] for one in refused] == list(range(3, 4 * len(wrong), 4))
     assert all(one["errors"] for one in refused)
     assert "Mars" not in json.dumps(refused)
     assert {one["recipient_key"] for one in found[::2]} == {small_world.people[0]}
+
+
+def test_a_line_that_is_too_long_is_refused_whatever_it_begins_with(world, small_world):
+    good = line_of(small_world.people[0])
+    longest = good.ljust(MOST_OF_A_LINE)
+    lines = [longest, longest + b" ", good.ljust(MOST_OF_A_LINE * 3) + b"what follows", good]
+    for end in (b"", b"\n"):
+        body = b"\n".join(lines) + end
+        found = world.http.post("/v1/score:batch", content=body, headers=HEADERS).text.splitlines()
+        found = [json.loads(line) for line in found]
+        assert [one["status"] for one in found] == ["ok", "invalid", "invalid", "ok"]
+        assert [one["index"] for one in found[1:3]] == [1, 2]
+        assert all("longer than 262144 bytes" in one["errors"][0] for one in found[1:3])
+
+
+def test_who_has_the_end_of_an_answer_may_ask_again_at_once(world, small_world):
+    line, again = line_of(small_world.people[0]), []
+
+    async def once_more():
+        again.extend(await answered(world, line))
+
+    told = world.http.portal.call(lambda: answered(world, line, then=once_more))
+    assert [told[0]["status"], again[0]["status"]] == [200, 200]
+
+
+@pytest.mark.parametrize("n_chunks", [0, 1, 3])
+def test_who_sends_nothing_more_keeps_nobody_out(world, small_world, monkeypatch, n_chunks):
+    monkeypatch.setattr(batches, "IDLE_S", 0.05)
+    chunks = [line_of(small_world.people[0]) + b"\n"] * n_chunks
+    told = world.http.portal.call(lambda: answered(world, *chunks, is_whole=False))
+    assert told[0]["status"] == 408
+    assert (b"connection", b"close") in told[0]["headers"]
+    assert "send the whole call again" in json.loads(told[1]["body"])["detail"]
+    assert asked(world, [line_of(small_world.people[1])]).status_code == 200
 
 
 @pytest.mark.parametrize("body", [b"", b"\n\n  \n"])
