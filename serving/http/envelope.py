@@ -7,6 +7,7 @@ import logging
 from http import HTTPStatus
 from typing import Final
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http.arrival import note_arrival
@@ -55,6 +56,8 @@ class Envelope:
 
         try:
             await self._app(scope, receive, told)
+        except ClientDisconnect:
+            LOG.info("a caller left in the middle of a request")
         except Exception:  # the caller learns nothing of our insides
             LOG.exception("a request failed")
             if is_begun:

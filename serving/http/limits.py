@@ -8,6 +8,7 @@ import time
 from http import HTTPStatus
 from typing import Final
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http.arrival import ARRIVED
@@ -16,6 +17,7 @@ from serving.http.patience import is_late
 from serving.http.problems import ProblemError
 
 NDJSON: Final = "application/x-ndjson"
+GONE: Final = 499  # the status of a call whose caller left before it had asked; nobody is told
 _STREAMS: Final = "/v1/score:batch"
 
 
@@ -64,6 +66,9 @@ class Limits:
 
         try:
             await self._app(scope, counted, watched)
+        except ClientDisconnect:
+            status = GONE
+            raise
         finally:
             spent_s = time.monotonic() - scope[ARRIVED]
             self._metrics.observe_request(pattern_of(scope), status, spent_s)

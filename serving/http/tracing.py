@@ -21,10 +21,11 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http.arrival import ARRIVED
-from serving.http.limits import pattern_of
+from serving.http.limits import GONE, pattern_of
 from serving.stages import Laps
 
 NAME: Final = "opportune"
@@ -107,6 +108,9 @@ class Traced:
             # The text of an error may hold anything, so it is not recorded.
             with trace.use_span(span, record_exception=False, set_status_on_exception=False):
                 await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            status = GONE
+            raise
         finally:
             _describe(span, scope, status)
             span.end()

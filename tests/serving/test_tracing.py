@@ -13,6 +13,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
@@ -185,11 +186,16 @@ async def fails(_request):
     raise ValueError("somebody@example.org")
 
 
+async def leaves(_request):
+    raise ClientDisconnect
+
+
 def small(share):
-    """Two routes, traced."""
+    """A few routes, traced."""
     tracing = Tracing(share)
     tracing.start()
-    app = Starlette(routes=[Route("/fails", fails), Route("/", lambda _: PlainTextResponse("ok"))])
+    ends = Route("/fails", fails), Route("/leaves", leaves)
+    app = Starlette(routes=[*ends, Route("/", lambda _: PlainTextResponse("ok"))])
     tracing.around(app)
     app.add_middleware(Envelope, drain=type("Stays", (), {"is_ending": False}))
     return tracing, TestClient(app)
@@ -204,6 +210,18 @@ def test_an_error_is_told_without_its_text():
         assert span.status.code == Status.STATUS_CODE_ERROR
         assert b"somebody" not in b"".join(collector.bodies)
         assert b"ours" in b"".join(collector.bodies)
+
+
+def test_a_caller_who_left_is_no_error_of_ours():
+    with collecting() as collector:
+        tracing, http = small(1.0)
+        with pytest.raises(AssertionError, match="did not receive any response"):
+            http.get("/leaves")
+        tracing.stop()
+        (span,) = collector.spans()
+        assert span.status.code == Status.STATUS_CODE_UNSET
+        (status,) = [one for one in span.attributes if one.key == "http.response.status_code"]
+        assert status.value.int_value == 499
 
 
 def test_a_share_is_traced():
