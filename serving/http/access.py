@@ -77,9 +77,13 @@ class Access:
     def scope_of(self, operation: str) -> Scope | None:
         """What a key needs for an operation such as `POST /v1/score`; None where none is asked.
 
+        HEAD is as GET.
+
         Raises:
             KeyError: The operation is listed neither in `SCOPES` nor in `PAGES`.
         """
+        if operation.startswith("HEAD "):
+            operation = operation.replace("HEAD", "GET", 1)
         scope = PAGES[operation] if operation in PAGES else SCOPES[operation]
         return None if operation == METRICS and self.is_metrics_open else scope
 

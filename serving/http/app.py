@@ -132,6 +132,7 @@ def create_app(
         version="1",
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # to whatever host the caller names
         # FastAPI's own traces hold paths and queries, and its environment alone can turn them on.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )

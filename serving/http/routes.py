@@ -82,11 +82,13 @@ def router_of(parts: Parts, together: Together, guarded: type[APIRoute]) -> APIR
         body = parsed(EventsRequest.model_validate, await request.body())
         return _json(await parts.intakes.run(_add_events, parts, body.events))
 
+    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
         """The process is alive."""
         return {"status": "ok"}
 
+    @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz", response_model=ReadyAnswer, responses={503: {"model": ReadyAnswer}})
     async def readyz() -> Response:
         """The service can answer, by fallback where no champion or no online store is there."""

@@ -1,7 +1,10 @@
 """Scoring over HTTP: 200 and complete whatever is down, problem+json for mistakes, no echo."""
 
+import socket
 import sqlite3
+from urllib.parse import urlsplit
 
+import httpx2
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -12,6 +15,8 @@ from features.packed import PackedStore
 from features.packing import pack, unpack
 from models.specs import SPECS
 from serving.http.answer_schemas import BatchAnswer
+from serving.http.bodies import JSON
+from serving.http.limits import NDJSON
 from serving.scorer import RECIPIENT_LAYOUT
 
 MARK = "jane.doe@example.org"
@@ -412,12 +417,39 @@ def test_a_body_over_the_limit_is_413_and_the_service_goes_on(small_world, open_
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", f"/{MARK}", 404), ("POST", "/v2/score", 404), ("GET", "/v1/score", 405)],
-)
+    [
+        ("GET", f"/{MARK}", 404), ("POST", "/v2/score", 404), ("GET", "/v1/score", 405),
+        ("POST", "/v1/score/", 404), ("GET", "/healthz/", 404),
+    ],
+)  # fmt: skip
 def test_what_there_is_not_is_told_as_a_problem(world, method, path, status):
     answer = world.http.request(method, path)
     assert answer.status_code == status
     is_problem(answer, without=[MARK])
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_who_only_asks_whether_it_is_well_is_told_without_a_body(world, path):
+    answer = world.http.head(path)
+    assert (answer.status_code, answer.content) == (world.http.get(path).status_code, b"")
+
+
+def test_who_leaves_in_the_middle_is_counted_as_such_and_told_in_a_line(
+    start_process, tmp_path, eventually
+):
+    service = start_process(tmp_path)
+    place = urlsplit(service.url)
+    paths = {"/v1/score": JSON, "/v1/events": JSON, "/v1/score:batch": NDJSON}
+    for path, kind in paths.items():
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\n"
+        with socket.create_connection((place.hostname, place.port)) as line:
+            line.sendall(head.encode() + b'content-length: 100\r\n\r\n{"recipient')
+    told = [f'opportune_request_seconds_count{{route="{path}",status="499"}} 1.0' for path in paths]
+    eventually(lambda: all(line in httpx2.get(f"{service.url}/metrics").text for line in told))
+    assert 'status="500"' not in httpx2.get(f"{service.url}/metrics").text
+    log = service.log.read_text()
+    assert log.count("a caller left in the middle") == len(paths)
+    assert "Traceback" not in log
 
 
 def test_metrics_hold_no_key_and_no_path_that_a_caller_made_up(small_world, world):
