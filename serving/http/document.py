@@ -1,12 +1,19 @@
 """What the OpenAPI document says beyond what FastAPI finds by itself."""
 
-from typing import Any
+from http import HTTPStatus
+from typing import Any, Final
 
 from fastapi import FastAPI
 
 from serving.http.access import Access, describe_access
+from serving.http.bodies import JSON
+from serving.http.examples import Examples
+from serving.http.limits import NDJSON
+from serving.http.problems import TYPE
 from serving.http.request_schemas import BatchRequest, ScoreRequest
 from serving.http.schemas import EventsRequest
+
+_PLAIN: Final = {"/v1/score:batch": NDJSON, "/metrics": "text/plain"}
 
 
 def describe(app: FastAPI, access: Access) -> None:
@@ -23,6 +30,8 @@ def describe(app: FastAPI, access: Access) -> None:
                 schemas[model.__name__] = schema
             _name_problems(document)
             describe_access(document, access)
+            _name_plain(document)
+            _show_examples(document, Examples())
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -37,4 +46,27 @@ def _name_problems(document: dict[str, Any]) -> None:
                 content = answer.get("content", {})
                 schema = content.get("application/json", {}).get("schema", {})
                 if schema.get("$ref") == "#/components/schemas/Problem":
-                    answer["content"] = {"application/problem+json": {"schema": schema}}
+                    answer["content"] = {TYPE: {"schema": schema}}
+
+
+def _name_plain(document: dict[str, Any]) -> None:
+    """Answers that are no JSON."""
+    for path, kind in _PLAIN.items():
+        (operation,) = document["paths"][path].values()
+        operation["responses"]["200"].setdefault("content", {})[kind] = {
+            "schema": {"type": "string"}
+        }
+
+
+def _show_examples(document: dict[str, Any], examples: Examples) -> None:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            name = f"{method.upper()} {path}"
+            asked = operation.get("requestBody", {}).get("content", {})
+            if JSON in asked and name in examples.asked:
+                asked[JSON]["example"] = examples.asked[name]
+            for status, answer in operation["responses"].items():
+                for kind, content in answer.get("content", {}).items():
+                    shown = examples.of(name, HTTPStatus(int(status)), kind)
+                    if shown is not None:
+                        content["example"] = shown

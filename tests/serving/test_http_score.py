@@ -15,9 +15,14 @@ from features.packed import PackedStore
 from features.packing import pack, unpack
 from models.specs import SPECS
 from serving.http.answer_schemas import BatchAnswer
+from serving.http.app import create_app
 from serving.http.bodies import JSON
 from serving.http.limits import NDJSON
+from serving.http.request_schemas import BatchRequest, ScoreRequest
+from serving.http.schemas import EventsRequest
 from serving.scorer import RECIPIENT_LAYOUT
+from serving.settings import ServingSettings
+from tests.serving.conftest import complete
 
 MARK = "jane.doe@example.org"
 NONE = dict.fromkeys(("send_time", "churn", "content_preference"), "none")
@@ -153,6 +158,43 @@ def test_the_document_fits_the_answers(small_world, world):
     for path in ("/v1/score", "/v1/score:batch", "/v1/events"):
         body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
         assert body["schema"]["$ref"].split("/")[-1] in document["components"]["schemas"]
+
+
+def contents_of(document):
+    """Of each operation what is asked and answered: a place, a media type and its content."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            named = {"asked": operation.get("requestBody", {}), **operation["responses"]}
+            for status, told in named.items():
+                for kind, content in told.get("content", {}).items():
+                    yield f"{method} {path} {status}", kind, content
+
+
+def test_every_answer_has_an_example_and_every_example_fits_its_schema(tmp_path):
+    """What is asked is judged by what judges it; all is read again from the document's JSON."""
+    document = orjson.loads(orjson.dumps(create_app(ServingSettings(data_dir=tmp_path)).openapi()))
+    asked = {model.__name__: model for model in (ScoreRequest, BatchRequest, EventsRequest)}
+    shown = {}
+    for place, kind, content in contents_of(document):
+        schema = content["schema"]
+        assert "example" in content or "ValidationError" in str(schema), f"{place} {kind}"
+        example = shown[place, kind] = content.get("example")
+        if kind in {NDJSON, "text/plain"}:
+            assert isinstance(example, str)
+        elif place.endswith("asked"):
+            asked[schema["$ref"].rpartition("/")[2]].model_validate(example)
+        elif example is not None:
+            checked(example, schema, document, place)
+    score = shown["post /v1/score 200", JSON]
+    complete(score)
+    assert score["models"] != NONE
+    assert score["recipient_key"] == shown["post /v1/score asked", JSON]["recipient_key"]
+    batch = shown["post /v1/score:batch 200", JSON]["results"]
+    lines = shown["post /v1/score:batch 200", NDJSON].splitlines()
+    assert [orjson.loads(line) for line in lines] == batch == [score, batch[1]]
+    for status in ("400", "401", "408", "503"):
+        problem = shown[f"post /v1/score:batch {status}", "application/problem+json"]
+        assert problem["status"] == int(status)
 
 
 def test_without_models_every_part_is_a_prior_and_it_is_said(copied, open_service, tmp_path):
