@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Self, Unpack
 
 from serving.client.answer import Answer, EventsStored
@@ -71,7 +71,7 @@ class AsyncClient:
         return answer
 
     async def score_batch(
-        self, asks: Sequence[AskedOf], *, throttle: Throttle | None = None
+        self, asks: Iterable[AskedOf], *, throttle: Throttle | None = None
     ) -> list[Answer]:
         """The same for many recipients, in order; a call for each thousand.
 
@@ -79,8 +79,10 @@ class AsyncClient:
             throttle: Over all of the recipients.
         """
         answers: list[Answer] = []
-        for start in range(0, len(asks), MAX_BATCH):
-            part = asks[start : start + MAX_BATCH]
+        told: list[Any] = list(asks)
+        all_asked = [ask if isinstance(ask, Mapping) else {} for ask in told]
+        for start in range(0, len(all_asked), MAX_BATCH):
+            part = all_asked[start : start + MAX_BATCH]
             answers += await self._batch(part, throttle_after(throttle, answers))
         return answers
 
@@ -109,7 +111,9 @@ class AsyncClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _batch(self, asks: Sequence[AskedOf], throttle: Throttle | None) -> list[Answer]:
+    async def _batch(
+        self, asks: Sequence[Mapping[str, Any]], throttle: Throttle | None
+    ) -> list[Answer]:
         body: dict[str, Any] = {"requests": [question_of(ask) for ask in asks]}
         if throttle is not None:
             body["throttle"] = throttle
@@ -122,7 +126,7 @@ class AsyncClient:
         self._is_well()
         return [self._item(said, ask) for said, ask in zip(results, asks, strict=True)]
 
-    def _item(self, said: Any, ask: AskedOf) -> Answer:
+    def _item(self, said: Any, ask: Mapping[str, Any]) -> Answer:
         try:
             return answer_of(said, _key(ask))
         except UnansweredError as error:
@@ -152,5 +156,5 @@ class AsyncClient:
             LOG.info("the service answers again")
 
 
-def _key(ask: AskedOf) -> str:
-    return ask.get("recipient_key", "")
+def _key(ask: Mapping[str, Any]) -> str:
+    return str(ask.get("recipient_key", ""))

@@ -7,7 +7,7 @@ name or a reply that drips byte by byte cannot be left.
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar, Unpack
 
 from serving.client.answer import Answer, EventsStored
@@ -44,7 +44,7 @@ class Client:
         return self._run(lambda client: client.score(recipient_key, **asked))
 
     def score_batch(
-        self, asks: Sequence[AskedOf], *, throttle: Throttle | None = None
+        self, asks: Iterable[AskedOf], *, throttle: Throttle | None = None
     ) -> list[Answer]:
         """The same for many recipients, in order; a call for each thousand.
 
@@ -76,6 +76,8 @@ class Client:
         self.close()
 
     def _run(self, call: Callable[[AsyncClient], Coroutine[Any, Any, _T]]) -> _T:
+        if self._loop.is_closed():
+            return _at_once(call(self._client))
         if self._process != os.getpid():  # forked: neither the thread nor the connections are ours
             self._start()
         return asyncio.run_coroutine_threadsafe(call(self._client), self._loop).result()
@@ -88,3 +90,14 @@ class Client:
         )
         self._thread.start()
         self._process = os.getpid()
+
+
+def _at_once(call: Coroutine[Any, Any, _T]) -> _T:
+    """What a call of a closed client comes to, which waits for nothing."""
+    try:
+        call.send(None)
+    except StopIteration as done:
+        ended: _T = done.value
+        return ended
+    call.close()
+    raise RuntimeError("a closed client waited; make a new one")

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from serving.client.answer import Answer, EventsStored
 from serving.client.link import UnansweredError
-from serving.client.local import ClientReason
+from serving.client.local import ClientReason, item_id
 
 HOUR_S: Final = 3_600
 TAKES_ROOM: Final = frozenset({"none", "no_allowed_hour"})  # it goes out, now or later
@@ -24,7 +24,7 @@ class Asked(TypedDict, total=False):
 
     send_id: str
     slot: str
-    candidates: Sequence[str | Mapping[str, Any]]
+    candidates: Sequence[str | int | Mapping[str, Any]]
     timezone: str
     window_from: datetime | str
     window_to: datetime | str
@@ -51,10 +51,10 @@ class Throttle(TypedDict, total=False):
 
 
 def question_of(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """A body of `/v1/score`; bare ids become candidates."""
+    """A body of `/v1/score`; bare ids become candidates, and numbers ids."""
     body = dict(asked)
     if isinstance(rows := asked.get("candidates"), list | tuple):
-        body["candidates"] = [{"content_id": r} if isinstance(r, str) else r for r in rows]
+        body["candidates"] = [_candidate(row) for row in rows]
     return body
 
 
@@ -107,15 +107,32 @@ def together(one: EventsStored, more: EventsStored, *, start: int) -> EventsStor
 
 
 def throttle_after(throttle: Throttle | None, answers: Sequence[Answer]) -> Throttle | None:
-    """The same, knowing the mails that are planned by these answers."""
-    if throttle is None:
-        return None
-    planned = dict(throttle.get("planned", {}))
+    """The same, knowing the mails that are planned by these answers.
+
+    What is no throttle stays what it is, for the service to refuse.
+    """
+    told: Any = throttle
+    planned = told.get("planned", {}) if isinstance(told, Mapping) else None
+    if throttle is None or not isinstance(planned, Mapping):
+        return throttle
+    counted = dict(planned)
     for answer in answers:
         if answer.hold.reason in TAKES_ROOM:
             hour = str(answer.send_time.best_at_epoch // HOUR_S * HOUR_S)
-            planned[hour] = planned.get(hour, 0) + 1
-    return {"per_hour": throttle["per_hour"], "planned": planned}
+            if isinstance(mails := counted.get(hour, 0), int):
+                counted[hour] = mails + 1
+    return {**throttle, "planned": counted}
+
+
+def _candidate(row: Any) -> Any:
+    content_id = item_id(row)
+    if not content_id:
+        return row
+    return (
+        {**row, "content_id": content_id}
+        if isinstance(row, Mapping)
+        else {"content_id": content_id}
+    )
 
 
 def _checked(model: type[_M], said: Any) -> _M:

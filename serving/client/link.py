@@ -60,6 +60,9 @@ class Link:
         deadline_ms = max(1, round(within_s * SHARE * 1_000))
         headers = {"content-type": "application/json", "x-deadline-ms": str(deadline_ms)}
         content = _written(body)
+        if self._http.is_closed:
+            told = "the client is closed; make a new one"
+            raise UnansweredError(ClientReason.UNREACHABLE, told, is_passing=False)
         try:
             async with asyncio.timeout(within_s):
                 answer = await self._sent(path, content, headers)

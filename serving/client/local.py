@@ -132,8 +132,19 @@ def _zone(name: Any) -> tuple[tzinfo, str]:
     return UTC, "UTC"
 
 
+def item_id(item: Any) -> str:
+    """The id of an item that is one or has one; empty where it cannot be read.
+
+    >>> item_id({"content_id": 7, "title": "Boots"})
+    '7'
+    """
+    found = item.get("content_id") if isinstance(item, Mapping) else item
+    if isinstance(found, int) and not isinstance(found, bool):
+        found = str(found)
+    return found if isinstance(found, str) else ""
+
+
 def _items(candidates: Any) -> list[str]:
     """The ids in the order given; of items that are given as ids or with one."""
     rows = candidates if isinstance(candidates, list | tuple) else ()
-    found = [row.get("content_id") if isinstance(row, Mapping) else row for row in rows]
-    return [item for item in found if isinstance(item, str) and item]
+    return [found for row in rows if (found := item_id(row))]

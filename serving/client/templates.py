@@ -8,12 +8,13 @@
 A plain dict, so that Liquid, Handlebars or `str.format` take it too. It is there whatever is down.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from serving.client.answer import Answer
 from serving.client.asynchronous import AsyncClient
 from serving.client.blocking import Client
+from serving.client.local import item_id
 from serving.flat import flat
 
 if TYPE_CHECKING:
@@ -21,26 +22,26 @@ if TYPE_CHECKING:
 
 NAME: Final = "personalize"
 _SENT: Final = ("content_id", "topics", "text")
-Item = str | Mapping[str, Any]
+Item = str | int | Mapping[str, Any]
 
 
-def personal(answer: Answer, items: Sequence[Item] = ()) -> dict[str, Any]:
+def personal(answer: Answer, items: Iterable[Item] | None = ()) -> dict[str, Any]:
     """One answer for a template: flat, with the sender's own items under `ranked`.
 
     Args:
         items: What was asked about: ids, or mappings with `content_id` and anything else that the
-            template shows.
+            template shows. One whose id cannot be read is left out.
     """
-    by_id = {_id(item): item for item in items}
+    by_id = {item_id(item): item for item in items or ()}
     ranked = [by_id[row.content_id] for row in answer.content.ranking if row.content_id in by_id]
     return flat(answer.as_dict()) | {"ranked": ranked}
 
 
-def candidates_of(items: Sequence[Item]) -> list[Item]:
+def candidates_of(items: Iterable[Item] | None) -> list[Item]:
     """Items as they are asked about: only what the service reads of them."""
     return [
-        item if isinstance(item, str) else {name: item[name] for name in _SENT if name in item}
-        for item in items
+        {name: item[name] for name in _SENT if name in item} if isinstance(item, Mapping) else item
+        for item in items or ()
     ]
 
 
@@ -53,10 +54,11 @@ def personalize_with(environment: "Environment", client: Client | AsyncClient) -
     if isinstance(client, Client):
 
         def personalize(
-            recipient_key: str, *, items: Sequence[Item] = (), **asked: Any
+            recipient_key: str, *, items: Iterable[Item] | None = (), **asked: Any
         ) -> dict[str, Any]:
-            answer = client.score(recipient_key, candidates=candidates_of(items), **asked)
-            return personal(answer, items)
+            shown = list(items or ())
+            answer = client.score(recipient_key, candidates=candidates_of(shown), **asked)
+            return personal(answer, shown)
 
         environment.globals[NAME] = personalize
         return
@@ -65,13 +67,10 @@ def personalize_with(environment: "Environment", client: Client | AsyncClient) -
         raise ValueError("an AsyncClient needs an Environment with enable_async=True")
 
     async def personalize_async(
-        recipient_key: str, *, items: Sequence[Item] = (), **asked: Any
+        recipient_key: str, *, items: Iterable[Item] | None = (), **asked: Any
     ) -> dict[str, Any]:
-        answer = await client.score(recipient_key, candidates=candidates_of(items), **asked)
-        return personal(answer, items)
+        shown = list(items or ())
+        answer = await client.score(recipient_key, candidates=candidates_of(shown), **asked)
+        return personal(answer, shown)
 
     environment.globals[NAME] = personalize_async
-
-
-def _id(item: Item) -> str:
-    return item if isinstance(item, str) else str(item["content_id"])

@@ -315,6 +315,56 @@ def test_a_connection_is_tried_again(monkeypatch):
         assert client.score("r", **ASK).as_dict() == GOOD
 
 
+def test_ids_may_be_numbers(client):
+    items = [7, {"content_id": 8, "topics": ["t"]}, "nine"]
+    answer = client.score("r", send_id="numbers", candidates=items)
+    assert not answer.fallback.reason.startswith("client_")
+    assert {row.content_id for row in answer.content.ranking} == {"7", "8", "nine"}
+
+
+def test_what_is_no_ask_is_answered_by_ourselves_and_its_neighbours_are_served(client):
+    asks = [{"recipient_key": "r"}, None, 7, "r", {"recipient_key": 7}, {"recipient_key": "q"}]
+    answers = client.score_batch(ask for ask in asks)
+    assert [one.recipient_key for one in answers] == ["r", "", "", "", "7", "q"]
+    is_own = [one.fallback.reason == ClientReason.REFUSED for one in answers]
+    assert is_own == [False, True, True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    "throttle", [{}, 5, {"per_hour": "x"}, {"per_hour": 1, "planned": 5}, {"planned": {"a": "b"}}]
+)
+def test_what_is_no_throttle_is_answered_by_ourselves(client, monkeypatch, throttle):
+    monkeypatch.setattr(asynchronous, "MAX_BATCH", 1)
+    asks = [{"recipient_key": "r", **ASK}, {"recipient_key": "q"}]
+    answers = client.score_batch(asks, throttle=throttle)
+    assert [one.fallback.reason for one in answers] == [ClientReason.REFUSED] * 2
+    assert answers[0].content.variant == "b"
+
+
+def test_the_local_answer_ranks_what_can_be_read_in_the_given_order():
+    items = [7, None, {}, {"content_id": None}, {"content_id": 8}, True, "nine", b"ten"]
+    answer = local_answer("r", {"candidates": items}, why=ClientReason.TIMEOUT, now=NOW)
+    assert [row.content_id for row in answer.content.ranking] == ["7", "8", "nine"]
+
+
+def test_a_closed_client_answers_by_itself_and_stores_no_events(service):
+    client = Client(service.url)
+    client.close()
+    client.close()
+    answers = [client.score("r", **ASK), *client.score_batch([{"recipient_key": "q", **ASK}])]
+    with pytest.raises(EventsNotStoredError, match="make a new one"):
+        client.send_events([{"event_id": "e"}])
+
+    async def asynchronously():
+        other = AsyncClient(service.url)
+        await other.close()
+        return await other.score("r", **ASK)
+
+    for answer in (*answers, asyncio.run(asynchronously())):
+        assert answer.fallback.reason == ClientReason.UNREACHABLE
+        assert answer.content.variant == "b"
+
+
 def test_events_are_tried_again_and_then_their_sender_is_told(monkeypatch):
     monkeypatch.setattr(random, "uniform", lambda *_: 0.0)
     event = {"event_id": "e", "type": "clicked", "recipient_key": "r", "occurred_at": 1}

@@ -95,6 +95,29 @@ def test_the_items_of_the_sender_come_in_the_order_to_show_with_all_they_hold():
     assert flat(answer.as_dict()) == {k: v for k, v in told.items() if k != "ranked"}
 
 
+@pytest.mark.parametrize(
+    "items", [None, (), [{"title": "no id"}, *ITEMS], [None, *ITEMS], [b"x", "boots"]]
+)
+def test_items_that_cannot_be_read_cost_no_mail(url, items):
+    environment = jinja()
+    template = environment.from_string("{{ personalize('r', items=items).ranked|length }}")
+    n_read = sum(item in ("boots", *ITEMS) for item in items or ())
+    for place in (url, "http://127.0.0.1:1"):
+        with Client(place, timeout_s=30) as client:
+            personalize_with(environment, client)
+            assert template.render(items=items) == str(n_read)
+
+
+def test_ids_that_are_numbers_and_items_that_come_one_by_one_are_shown(url):
+    environment = jinja()
+    text = "{% for item in personalize('r', items=items).ranked %}{{ item.title }}{% endfor %}"
+    template = environment.from_string(text)
+    items = [{"content_id": 7, "title": "a"}, {"content_id": "8", "title": "b"}]
+    with Client(url, timeout_s=30) as client:
+        personalize_with(environment, client)
+        assert sorted(template.render(items=iter(items))) == ["a", "b"]
+
+
 def test_a_mistake_in_a_name_is_seen_and_not_rendered(url):
     environment = jinja()
     with Client(url, timeout_s=30) as client:
