@@ -37,8 +37,7 @@ def render_link_command(
     asked = {"send_id": send_id, "items": items, "tz": tz}
     query = [(name, value) for name, value in asked.items() if value]
     expires_at = time.time_ns() // 1_000_000_000 + hours * HOUR_S
-    typer.echo(
-        render_link(
-            url, recipient_key, query, secret=secret.get_secret_value(), expires_at=expires_at
-        )
-    )
+    value = secret.get_secret_value()
+    with errors_shown():
+        link = render_link(url, recipient_key, query, secret=value, expires_at=expires_at)
+    typer.echo(link)

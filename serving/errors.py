@@ -36,7 +36,7 @@ class TooManyKeysError(ServingError):
 
 
 class NotARecipientError(ServingError):
-    """What is to be erased or exported is no recipient key; it is not repeated."""
+    """What is given for a recipient key is none; it is not repeated."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)

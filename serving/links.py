@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote, urlencode
 
+from features.events.schema import MAX_KEY_CHARS
+from serving.errors import NotARecipientError
+
 RENDER: Final = "/v1/render/"
 EXPIRES: Final = "expires"
 SIGNATURE: Final = "sig"
@@ -27,7 +30,16 @@ def render_link(url: str, recipient_key: str, query: Pairs, *, secret: str, expi
         url: Where the service is, such as `https://score.example`.
         query: Names and values as the route has them, such as `send_id` and `items`.
         expires_at: Seconds since 1970; at most 31 days away, or the service refuses it.
+
+    Raises:
+        NotARecipientError: The service would refuse the key.
     """
+    if "@" in recipient_key:
+        problem = "the key looks like an address; use an opaque key such as a keyed hash of it"
+        raise NotARecipientError(problem)
+    if not 1 <= len(recipient_key) <= MAX_KEY_CHARS:
+        problem = f"the key has {len(recipient_key)} characters; give one of 1 to {MAX_KEY_CHARS}"
+        raise NotARecipientError(problem)
     pairs = [*query, (EXPIRES, str(expires_at))]
     pairs.append((SIGNATURE, signature_of(recipient_key, pairs, secret=secret)))
     return f"{url.rstrip('/')}{_path(recipient_key)}?{urlencode(pairs)}"

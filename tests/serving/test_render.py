@@ -13,6 +13,7 @@ from schemathesis import GenerationMode
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
+from features.events.schema import MAX_KEY_CHARS
 from pipelines.cli import app
 from serving.flat import flat
 from serving.http.app import create_app
@@ -117,10 +118,11 @@ def test_it_may_be_kept_for_a_minute_but_for_an_answer_for_want_of_a_better(serv
     assert "etag" not in late.headers
 
 
+KEYS = st.text(st.characters(exclude_characters="@", codec="utf-8"), min_size=1, max_size=40)
 PAIRS = st.lists(st.tuples(st.text(max_size=4), st.text(max_size=4)), max_size=4)
 
 
-@given(key=st.text(min_size=1), query=PAIRS, other=PAIRS, later=st.integers(1, MAX_LINK_S))
+@given(key=KEYS, query=PAIRS, other=PAIRS, later=st.integers(1, MAX_LINK_S))
 def test_a_signature_holds_for_what_was_signed_in_any_order_and_for_nothing_else(
     key, query, other, later
 ):
@@ -198,6 +200,16 @@ def test_the_command_makes_a_link_that_holds(service, monkeypatch):
     body = told(httpx2.get(made.output.strip(), timeout=30))
     assert (body["recipient_key"], body["send_id"]) == ("a/b", "s")
     assert httpx2.get(made.output.strip() + "0", timeout=30).status_code == 403
+
+
+@pytest.mark.parametrize("key", ["jane@example.org", "", "x" * (MAX_KEY_CHARS + 1)])
+def test_no_link_is_made_that_the_service_refuses_for_its_key(service, monkeypatch, key):
+    monkeypatch.setenv("OPPORTUNE_RENDER_SECRET", SECRET)
+    assert get(service, key).status_code == 400
+    made = CliRunner().invoke(app, ["render-link", "--url", service.url, "--", key])
+    assert made.exit_code == 2, made.output
+    assert "http" not in made.output
+    assert key not in made.output or not key
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
