@@ -34,6 +34,8 @@ TARGET: Final = "event_id"  # the property of `relabelled` that names the event 
 COUNTRY: Final = "country"  # the property that tells the cohort of an event
 COHORT: Final = "cohort"  # that of `relabelled` which tells the cohort of the event concerned
 MAX_WORD_CHARS: Final = 32  # kept of a country and of other words of a profile
+# Files beside the zones: the machine's own clock, a rule of POSIX, and clocks with leap seconds.
+_NO_ZONES: Final = ("localtime", "posixrules", "Factory", "posix/", "right/")
 
 
 class EventType(StrEnum):
@@ -210,6 +212,8 @@ def parse_event(raw: Mapping[str, Any], *, received_at: int) -> Event:
 @lru_cache(maxsize=1024)
 def zone_of(name: str) -> ZoneInfo | None:
     """The time zone of an IANA name, or None when there is none of that name."""
+    if name.startswith(_NO_ZONES):
+        return None
     try:
         return ZoneInfo(name)
     except (KeyError, OSError, ValueError):  # ZoneInfoNotFoundError is a KeyError

@@ -24,6 +24,7 @@ P_UNSUBSCRIBE: Final = 0.002
 P_COMPLAINT: Final = 0.0002
 P_CLICK: Final = 0.02
 HORIZON_DAYS: Final = 90.0
+_NO_ZONES: Final = ("localtime", "posixrules", "Factory", "posix/", "right/")  # to the service too
 _NONE: Final = {"send_time": "none", "churn": "none", "content_preference": "none"}
 
 
@@ -126,7 +127,7 @@ def _moment(given: Any) -> datetime | None:
 
 
 def _zone(name: Any) -> tuple[tzinfo, str]:
-    if isinstance(name, str) and name:
+    if isinstance(name, str) and name and not name.startswith(_NO_ZONES):
         with suppress(Exception):  # zoneinfo raises many things for names that are none
             return ZoneInfo(name), name
     return UTC, "UTC"

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.definitions.recipient import VIEW
+from features.events.schema import zone_of
 from features.packed import PackedStore
 from features.packing import pack, unpack
 from models.specs import SPECS
+from serving.client.local import ClientReason, local_answer
 from serving.http.answer_schemas import BatchAnswer
 from serving.http.app import create_app
 from serving.http.bodies import JSON
@@ -295,6 +297,22 @@ def test_a_damaged_state_costs_its_own_recipient_and_nobody_else(copied, open_se
         assert alone["fallback"] == hit["fallback"], what
         if what in {"empty", "cut", "other layout", "noise"}:
             assert alone["fallback"]["reason"] == "state_unreadable", what
+
+
+@pytest.mark.parametrize(
+    "name", ["localtime", "posixrules", "Factory", "posix/Europe/Berlin", "right/Europe/Berlin"]
+)
+def test_a_file_beside_the_zones_is_no_zone_anywhere(world, name):
+    """Where the machine has such files: a clock with leap seconds is summer's in November."""
+    assert zone_of(name) is None
+    answer = world.http.post("/v1/score", json={"recipient_key": "r", "timezone": name})
+    assert answer.status_code == 400
+    is_problem(answer, without=[name])
+    event = {"event_id": "z", "type": "clicked", "recipient_key": "r", "occurred_at": 1_700_000_000}
+    (refused,) = world.events(event | {"timezone": name})["rejected"]
+    assert (refused["reason"], refused["field"]) == ("bad_value", "timezone")
+    local = local_answer("r", {"timezone": name}, why=ClientReason.TIMEOUT, now=0)
+    assert (local.send_time.tz, local.send_time.tz_source) == ("UTC", "unknown")
 
 
 def test_a_batch_keeps_its_order_and_serves_the_neighbours_of_mistakes(small_world, world):

@@ -166,6 +166,7 @@ BASE = 'event_id: "{id}"\ntype: {constant: sent}\nrecipient_key: user\noccurred_
         (BASE + "keep: [{column: a, above: 0, below: 1}]\n", ["exactly one test"]),
         (BASE + "url: {column: a, constant: b}\n", ["exactly one of", "`template`"]),
         (BASE + "timezone: {constant: Mars/Base}\n", ["Mars/Base", "Europe/Berlin"]),
+        (BASE + "timezone: {constant: right/Europe/Berlin}\n", ["right/Europe/Berlin", "IANA"]),
         (BASE + "channel: {constant: pigeon}\n", ["pigeon", "email, web or app"]),
         (BASE.replace("sent", "posted"), ["posted", "use one of"]),
         (BASE.replace(": at", ": {column: at, format: noon}"), ["iso, s, ms, us"]),
