@@ -1,19 +1,26 @@
 """What the environment tells the scoring service."""
 
+import re
 from pathlib import Path
+from typing import Final
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+_PREFIX: Final = "OPPORTUNE_"
+_HTTP: Final = re.compile(r"https?://[^/?#:@]")
+_QUOTED: Final = re.compile(r'"(\w+)"')
 
 
 class DataSettings(BaseSettings):
     """Where the data lie, for the service and the commands alike."""
 
     model_config = SettingsConfigDict(
-        env_prefix="OPPORTUNE_",
+        env_prefix=_PREFIX,
         env_ignore_empty=True,
         populate_by_name=True,
         hide_input_in_errors=True,  # some are secrets
+        allow_inf_nan=False,
     )
 
     data_dir: Path = Field(Path("var"), description="The directory that holds all data.")
@@ -115,7 +122,9 @@ class ServingSettings(DataSettings):
         description="An MLflow server whose `champion` aliases are followed; without one the "
         "champions that `opportune promote` put on disk serve.",
     )
-    poll_s: float = Field(2.0, description="Seconds between looks at the champions.", gt=0)
+    poll_s: float = Field(
+        2.0, description="Seconds between looks at the champions.", gt=0, le=3_600
+    )
     drain_s: float = Field(
         1.0,
         description="Seconds from SIGTERM until the port is closed; meanwhile each answer ends its "
@@ -206,6 +215,24 @@ class ServingSettings(DataSettings):
     @field_validator("mlflow_url")
     @classmethod
     def _is_http(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError("OPPORTUNE_MLFLOW_URL must begin with http:// or https://")
+        if value and not _HTTP.match(value):
+            raise ValueError(
+                "OPPORTUNE_MLFLOW_URL must begin with http:// or https:// and name a host, such as "
+                "http://mlflow:5000"
+            )
         return value.rstrip("/")
+
+
+def wrong_settings(error: ValidationError | SettingsError) -> list[str]:
+    """What is wrong with the environment, variable by variable, without what it holds."""
+    if isinstance(error, SettingsError):
+        names = [name.upper() for name in _QUOTED.findall(str(error))[:1]]
+        return [
+            f"{_PREFIX}{name} is no JSON; write it as in docs/configuration.md" for name in names
+        ]
+    found = []
+    for one in error.errors(include_url=False, include_input=False, include_context=False):
+        name = _PREFIX + str(one["loc"][0]).upper()
+        told = one["msg"].removeprefix("Value error, ")
+        found.append(told if told.startswith(name) else f"{name}: {told}")
+    return found
