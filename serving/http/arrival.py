@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 ARRIVED: Final = "opportune.arrived"
 _LAST_RECEIVED: Final = 52  # the field's place; 32 bits
 _TICK_MS: Final = 10  # ages up to a tick of the slowest kernels are noise
+_LAST_ASKS_S: Final = 0.5
 _OFFERS: Final = frozenset({b"upgrade", b"http2-settings", b"connection"})
 
 
@@ -32,12 +33,20 @@ class TimedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self.parser = _Staying(self)
+        self.url = b""
 
     def data_received(self, data: bytes) -> None:
         """Note the moment for the requests that begin in these bytes."""
         lain_s = _lain_s(self.transport.get_extra_info("socket"))
         self.app_state[ARRIVED] = time.monotonic() - lain_s  # copied into each scope that begins
         super().data_received(data)
+
+    def shutdown(self) -> None:
+        """The service ends: who has connected and not asked yet has a moment to do so."""
+        if not self.url:  # of any request
+            self.loop.call_later(_LAST_ASKS_S, super().shutdown)
+        else:
+            super().shutdown()
 
     def on_headers_complete(self) -> None:
         """A request begins, but for one that comes again without its offer."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.supervisors.multiprocess import Multiprocess
 
 from serving.clock import Clock, system_clock
 from serving.http.app import create_app
@@ -41,14 +42,21 @@ def serve(settings: ServingSettings, *, clock: Clock = system_clock) -> None:
     with TemporaryDirectory(prefix="opportune-metrics-") as folder:
         os.environ[SHARED_METRICS] = folder  # noqa: TID251  the workers inherit it
         try:
-            uvicorn.run(
-                "serving.http.run:worker",
-                factory=True,
-                workers=settings.workers,
-                **_options(settings),
-            )
+            told = {"factory": True, "workers": settings.workers, **_options(settings)}
+            config = uvicorn.Config("serving.http.run:worker", **told)
+            _Watch(config, sockets=[config.bind_socket()]).run()
         finally:
             del os.environ[SHARED_METRICS]  # noqa: TID251
+
+
+class _Watch(Multiprocess):
+    """The process that watches the workers, and listens no longer than they do."""
+
+    def terminate_all(self) -> None:
+        """A port that it held open would take in connections that nobody answers."""
+        super().terminate_all()
+        for listening in self.sockets:
+            listening.close()
 
 
 def worker() -> FastAPI:

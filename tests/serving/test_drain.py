@@ -1,7 +1,10 @@
 """SIGTERM under load: who was accepted is answered, connections end cleanly, the process soon."""
 
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -66,4 +69,51 @@ def test_the_last_batch_is_finished(small_world, start_process, tmp_path):
         answer = batch.result()
     assert answer.status_code == 200
     assert len(answer.json()["results"]) == 1_000
+    service.child.wait(20)
+
+
+def one_more(service):
+    """The status of a call on a connection of its own; 0 where nobody listens (any more)."""
+    raw = b'{"recipient_key": "r"}'
+    head = b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(raw)
+    url = urlsplit(service.url)
+    try:
+        line = socket.create_connection((url.hostname, url.port), timeout=5)
+    except ConnectionRefusedError:
+        return 0
+    with line, suppress(ConnectionResetError):  # it was closed at this very moment
+        line.sendall(head + raw)
+        return int(line.recv(65_536).split()[1])
+    return 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_nobody_is_taken_in_and_left_waiting(start_process, tmp_path, workers):
+    """While a last call is finished: whoever still gets a connection gets an answer."""
+    service = start_process(tmp_path, OPPORTUNE_WORKERS=workers)
+    url = urlsplit(service.url)
+    with socket.create_connection((url.hostname, url.port)) as last:
+        last.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 22\r\n\r\n{")
+        assert one_more(service) == 200
+        service.child.terminate()
+        told = []
+        while status := one_more(service):
+            told.append(status)
+        assert set(told) == {200}
+        assert [one_more(service) for _ in range(20)] == [0] * 20
+        assert service.child.poll() is None  # it is still there for the last call
+        last.sendall(b'"recipient_key": "r"}')
+        assert last.recv(65_536).split()[1] == b"200"
+    service.child.wait(20)
+
+
+def test_who_has_connected_and_not_asked_may_still_do_so(start_process, tmp_path):
+    service = start_process(tmp_path, OPPORTUNE_DRAIN_S="0.3")
+    url = urlsplit(service.url)
+    service.child.terminate()
+    with socket.create_connection((url.hostname, url.port)) as line:
+        while one_more(service):
+            pass
+        line.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert line.recv(65_536)[:12] == b"HTTP/1.1 200"
     service.child.wait(20)
