@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.text import Text
 
@@ -15,6 +16,7 @@ from models.errors import ModelError
 from pipelines.errors import PlanError, RunError
 from pipelines.runs import Recorder, newly_killed, recorded
 from serving.errors import ServingError
+from serving.settings import wrong_settings
 from training.errors import TrainingError
 
 UNUSABLE: Final = 2
@@ -29,6 +31,7 @@ EXPECTED: Final = (
     PlanError,
     RunError,
     ServingError,
+    SettingsError,
     TrainingError,
     ValidationError,
 )
@@ -46,7 +49,10 @@ def errors_shown() -> Iterator[None]:
 
 def show_error(error: Exception) -> None:
     """One red line on standard error."""
-    line = " ".join(str(error).split())
+    told = str(error)
+    if isinstance(error, SettingsError):
+        told = " ".join(wrong_settings(error)) or told
+    line = " ".join(told.split())
     ERR.print(Text(f"error: {line}", style="red"))
 
 

@@ -51,10 +51,14 @@ def decide_all(
     taken = Counter(throttle.planned)
     full = {at for at, mails in taken.items() if mails >= throttle.per_hour}
     decided: dict[int, Decision] = {}
+    by_mail: dict[str, tuple[Ask, Decision]] = {}  # the same mail may be named twice
     for place in sorted(range(len(asks)), key=lambda i: -at_stake(free[i])):
-        made = free[place]
+        made, ask = free[place], asks[place]
+        twin = by_mail.get(made.id)
+        if twin is not None and ask.send_id and ask == twin[0]:  # it has its room
+            decided[place] = twin[1]
+            continue
         if hour_of(made) in full:
-            ask = asks[place]
             limited = ask._replace(rules=replace(ask.rules, full=ask.rules.full | full))
             made = decide(limited, predictions[place], policy, now=now, kept=before[place])
         if takes_room(made):
@@ -62,6 +66,7 @@ def decide_all(
             if taken[hour_of(made)] >= throttle.per_hour:
                 full.add(hour_of(made))
         decided[place] = made
+        by_mail[made.id] = ask, made
     return [decided[place] for place in range(len(asks))]
 
 

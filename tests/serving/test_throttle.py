@@ -46,6 +46,15 @@ def test_no_hour_takes_more_than_it_may_and_no_mail_is_lost(n, seed, per_hour, p
     assert all(one.hold.until > asks[0].window_to for one in waiting)
 
 
+@given(hours=st.integers(0, 9), send=st.sampled_from(["s", ""]))
+def test_a_mail_that_is_named_again_has_its_room(hours, send):
+    """Be there room in the window or none; without a name of the mail each is one of its own."""
+    ask = Ask("r", send_id=send, window_from=FIRST, window_to=FIRST + hours * HOUR_US)
+    week = np.random.default_rng(hours).random(168)
+    made = decide_all([ask] * 3, [said(week)] * 3, Policy(), now=NOW, throttle=Throttle(1))
+    assert len({one.hours.best.at for one in made}) == (1 if send else 3)
+
+
 def test_with_room_for_all_everybody_gets_what_they_would_alone():
     asks, predictions = crowd(30, 1)
     shared = decide_all(asks, predictions, Policy(), now=NOW, throttle=Throttle(30))
