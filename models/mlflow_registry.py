@@ -82,8 +82,11 @@ class MlflowRegistry:
         except (MlflowException, OSError) as error:
             raise RegistryUnavailableError(self.tracking_uri, str(error)) from error
 
-    def promote(self, name: str, version: str) -> Version:
+    def promote(self, name: str, version: str, *, before: str = "") -> Version:
         """Move `champion` to a version; the one before becomes `previous`.
+
+        Args:
+            before: What served before, where that is known; else the champion so far is taken.
 
         Raises:
             VersionUnknownError: There is no such version.
@@ -92,10 +95,11 @@ class MlflowRegistry:
         chosen = next((v for v in known if v.version == version), None)
         if chosen is None:
             raise VersionUnknownError(name, version, [v.version for v in known])
-        before = next((v for v in known if CHAMPION in v.aliases), None)
+        so_far = next((v.version for v in known if CHAMPION in v.aliases), "")
+        previous = before if any(v.version == before for v in known) else so_far
         try:
-            if before is not None and before.version != version:
-                self._client.set_registered_model_alias(name, PREVIOUS, before.version)
+            if previous not in {"", version}:
+                self._client.set_registered_model_alias(name, PREVIOUS, previous)
             self._client.set_registered_model_alias(name, CHAMPION, version)
         except MlflowException as error:
             raise RegistryUnavailableError(self.tracking_uri, str(error)) from error

@@ -99,7 +99,11 @@ def rollback_command(name: NameArgument) -> None:
     """
     settings = Settings()
     with errors_shown(), run_shown("rollback", settings.data_dir, is_still=True, model=name) as run:
-        _promote(name, "previous", Action.ROLLED_BACK, settings, run)
+        from pipelines.promote import version_before
+
+        folder = ModelFolder(settings.models_dir)
+        before = version_before(name, registry=registry_of(settings), folder=folder)
+        _promote(name, before.version, Action.ROLLED_BACK, settings, run)
 
 
 def models_command() -> None:

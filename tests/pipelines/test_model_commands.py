@@ -1,5 +1,6 @@
 """The commands around models: same order, same bundle; nothing later; one red line and exit 2."""
 
+import json
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from features.events.log import EventLog
 from features.events.schema import DAY_US, Event, EventType
 from models.bundle import GRAPH, sha256_of
 from models.mlflow_registry import MlflowRegistry
-from models.registry import ModelFolder
+from models.registry import POINTER, ModelFolder
 from pipelines.cli import app
 from pipelines.runs import FAILED, runs_in
 from pipelines.settings import Settings
@@ -223,6 +224,83 @@ def test_promote_and_rollback_move_alias_pointer_and_bundle_together(shell):
     assert shell.folder.champion("churn").version == "2"
     aliases = {v.version: v.aliases for v in shell.registry.versions("churn")}
     assert aliases["1"] == ("previous",)
+
+
+def registered_again(shell, name):
+    """A third version of the same run."""
+    first = shell.registry.versions(name)[-1]
+    source = f"runs:/{first.run_id}/bundle"
+    made = shell.registry._client.create_model_version(name, source=source, run_id=first.run_id)
+    shell.folder.add(name, str(made.version), shell.folder.folder(name, "1"))
+    return str(made.version)
+
+
+def set_by_a_person(shell, version, *, is_followed=True):
+    """The alias in MLflow's screen, and what a service does that follows it."""
+    shell.registry._client.set_registered_model_alias("churn", "champion", version)
+    if is_followed:
+        shell.folder.point("churn", version)
+
+
+def champions(shell):
+    """By MLflow champion and the one before, and the same by the folder."""
+    by_alias = {alias: v.version for v in shell.registry.versions("churn") for alias in v.aliases}
+    served = shell.folder.champion("churn")
+    in_mlflow = by_alias.get("champion"), by_alias.get("previous")
+    return in_mlflow, (served.version, served.previous)
+
+
+def test_a_rollback_goes_to_what_served_before_whoever_set_the_alias(shell):
+    third = registered_again(shell, "churn")
+    assert shell("promote", "churn", "2", "--force").exit_code == 0
+    set_by_a_person(shell, third)
+    for now, before in (("2", third), (third, "2"), ("2", third)):  # back, and back again
+        assert shell("rollback", "churn").exit_code == 0
+        assert champions(shell) == ((now, before), (now, before))
+    set_by_a_person(shell, "1")
+    assert shell("promote", "churn", third, "--force").exit_code == 0
+    assert champions(shell) == ((third, "1"), (third, "1"))
+    assert shell.folder.champion("send_time").version == "1"  # another model is left alone
+
+
+def test_a_champion_that_no_service_has_followed_yet_came_after_the_folders_own(shell):
+    third = registered_again(shell, "churn")
+    assert shell("promote", "churn", "2", "--force").exit_code == 0
+    set_by_a_person(shell, third, is_followed=False)
+    assert shell("rollback", "churn").exit_code == 0
+    assert champions(shell) == (("2", "1"), ("2", "1"))
+
+
+def test_a_rollback_needs_no_alias_previous_of_ours_and_no_champion(shell):
+    shell.folder.add("churn", "2", shell.folder.folder("churn", "1"))
+    for version in ("2", "1"):
+        set_by_a_person(shell, version)
+    assert shell("rollback", "churn").exit_code == 0
+    assert champions(shell) == (("2", "1"), ("2", "1"))
+    client = shell.registry._client
+    client.delete_registered_model_alias("churn", "previous")
+    client.delete_registered_model_alias("churn", "champion")  # 2 goes on serving
+    assert shell("promote", "churn", "1", "--force").exit_code == 0
+    assert champions(shell) == (("1", "2"), ("1", "2"))
+    client.delete_registered_model_alias("churn", "champion")
+    assert shell("rollback", "churn").exit_code == 0
+    assert champions(shell) == (("2", "1"), ("2", "1"))
+
+
+def test_what_the_folder_does_not_know_the_alias_previous_tells(shell):
+    third = registered_again(shell, "churn")
+    for version in ("2", third):
+        assert shell("promote", "churn", version, "--force").exit_code == 0
+    pointer = shell.folder.root / "churn" / POINTER
+    pointer.unlink()  # no service has run here yet
+    assert shell("rollback", "churn").exit_code == 0
+    assert champions(shell) == (("2", third), ("2", ""))
+    pointer.write_text(json.dumps({"version": "2", "previous": "99"}))  # of another registry
+    assert shell("rollback", "churn").exit_code == 0
+    assert champions(shell)[0] == (third, "2")
+    shell.registry._client.delete_model_version("churn", "2")
+    is_one_red_line(shell("rollback", "churn"), "no version previous", f"{third} (")
+    assert champions(shell)[0][0] == third
 
 
 def test_a_rollback_without_a_champion_before_is_refused(shell):
