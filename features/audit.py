@@ -4,7 +4,8 @@
     audit/head.json       number and hash of the last line: shows that an end was cut off
 
 A line is durable when `add` returns, and only ever added. `hash` is the SHA-256 of the line's
-other fields as JSON with sorted keys. A recipient stands in it as a keyed digest, never by key.
+other fields as JSON with sorted keys; a line has the bytes that were written, and no others that
+say the same. A recipient stands in it as a keyed digest, never by key.
 
 Failure mode: a chain proves order and wholeness against a head that is known. Whoever may write
 both files can write another history; the head is therefore also in the program's log, and belongs
@@ -33,7 +34,7 @@ LINES: Final = "audit.ndjson"
 HEAD: Final = "head.json"
 FIRST_HASH: Final = "0" * 64
 _TAIL_BYTES: Final = 65_536  # a line has hundreds
-_FIELDS: Final = frozenset({"seq", "at", "actor", "action", "object", "prev_hash", "hash"})
+_FIELDS: Final = ("seq", "at", "actor", "action", "object", "prev_hash", "hash")  # in this order
 
 
 class Action(StrEnum):
@@ -148,7 +149,7 @@ class AuditLog:
                 told = orjson.loads(raw)
             except ValueError:
                 continue
-            if isinstance(told, dict) and told.keys() >= _FIELDS:
+            if isinstance(told, dict) and told.keys() >= set(_FIELDS):
                 yield told
 
     def verify(self) -> Verdict:
@@ -254,11 +255,14 @@ def _checked(raw: bytes, before: Head) -> tuple[Head, str]:
     try:
         line = orjson.loads(raw)
         found = Head(int(line["seq"]), str(line["hash"]))
-        is_same = line.keys() == _FIELDS and found.hash == hash_of(line)
+        is_same = line.keys() == set(_FIELDS) and found.hash == hash_of(line)
+        is_as_written = raw == orjson.dumps({name: line[name] for name in _FIELDS})
     except (ValueError, KeyError, TypeError, AttributeError):
         return before, "it is no line of an audit log"
     if found.seq != before.seq + 1:
         return found, f"its number is {found.seq} instead of {before.seq + 1}"
     if line["prev_hash"] != before.hash:
         return found, "it does not follow on the line before"
-    return found, "" if is_same else "it was changed: its hash is another"
+    if not is_same:
+        return found, "it was changed: its hash is another"
+    return found, "" if is_as_written else "it was changed: it says the same in other bytes"

@@ -5,6 +5,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+import orjson
 import pytest
 from typer.testing import CliRunner
 
@@ -36,7 +37,7 @@ def changed(line, **more):
 
 def rehashed(line, **more):
     told = json.loads(line) | more
-    return json.dumps(told | {"hash": hash_of(told)}).encode() + b"\n"
+    return orjson.dumps(told | {"hash": hash_of(told)}) + b"\n"
 
 
 TAMPERED = {
@@ -55,6 +56,20 @@ TAMPERED = {
     "end cut off": (lambda rows: rows[:4], 5),
     "end cut off in a line": (lambda rows: [*rows[:5], rows[5][:20]], 6),
     "emptied": (lambda rows: rows[:0], 1),
+    "a key doubled": (
+        lambda rows: [*rows[:2], rows[2].replace(b"{", b'{"actor":"nobody",', 1), *rows[3:]], 3,
+    ),
+    "a space more": (lambda rows: [*rows[:2], rows[2].replace(b":", b": ", 1), *rows[3:]], 3),
+    "a space at the end": (lambda rows: [*rows[:5], rows[5][:-1] + b" \n"], 6),
+    "line ends of Windows": (lambda rows: [row[:-1] + b"\r\n" for row in rows], 1),
+    "a letter escaped": (
+        lambda rows: [*rows[:2], rows[2].replace(b"somebody", rb"s\u006fmebody"), *rows[3:]], 3,
+    ),
+    "keys in another order": (
+        lambda rows: [
+            *rows[:2], orjson.dumps(dict(reversed(json.loads(rows[2]).items()))) + b"\n", *rows[3:],
+        ], 3,
+    ),
     "no JSON": (lambda rows: [*rows[:3], b"nothing\n", *rows[4:]], 4),
 }  # fmt: skip
 
