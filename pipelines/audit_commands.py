@@ -2,15 +2,17 @@
 
 import getpass
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from features.audit import Action, AuditLog, Entry
+from features.audit import Action, AuditLog, Entry, Verdict
 from pipelines.console import OUT, errors_shown
 from pipelines.settings import Settings
+from serving.proofs import Proof, proofs
 
 audit_app = typer.Typer(
     name="audit", help="The log of who did what: verify it, show it.", no_args_is_help=True
@@ -36,11 +38,16 @@ def me() -> str:
 def verify_command() -> None:
     """Check the whole chain: that no line was changed, removed, moved, or cut from the end.
 
-    Exit code: 0 when it is whole, 1 when it is not; the first bad line is named.
+    Nor may a line be gone that a proof of an erasure names. Exit code: 0 when it is whole, 1 when
+    it is not; the first bad line is named.
     """
     with errors_shown():
-        log = AuditLog(Settings().audit_dir)
+        settings = Settings()
+        log = AuditLog(settings.audit_dir)
+        known = proofs(settings.erasures_dir)  # read first: a proof is younger than its line
         verdict = log.verify()
+        if not verdict.line:
+            verdict = _held_against(known, log) or verdict
         head = None if verdict.line else log.head()
     table = Table("lines", "chain", "head", title="Audit log", title_justify="left")
     if head is not None:
@@ -50,6 +57,23 @@ def verify_command() -> None:
     table.add_row(f"{verdict.n_sound:,} sound", f"broken at line {verdict.line}", verdict.problem)
     OUT.print(table)
     raise typer.Exit(BROKEN)
+
+
+def _held_against(known: Sequence[Proof], log: AuditLog) -> Verdict | None:
+    """What is wrong with the first line that a proof names; None where all are there."""
+    hashes = {line["seq"]: line["hash"] for line in log.lines()}
+    for proof in sorted(known, key=lambda proof: proof.audit_seq):
+        line = proof.audit_seq
+        if line < 1:  # made before the log had a line
+            continue
+        if line > len(hashes):
+            missing = len(hashes) + 1
+            problem = f"lines are missing: a proof of an erasure names line {line}"
+            return Verdict(len(hashes), missing, problem)
+        if hashes[line] != proof.audit_hash:
+            problem = "its hash is not the one that a proof of an erasure names"
+            return Verdict(line - 1, line, problem)
+    return None
 
 
 @audit_app.command("show")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from features.audit import HEAD, LINES, Action, AuditLog, Entry, hash_of
 from pipelines.cli import app
+from serving.proofs import Proof, write_proof
 
 AT = 1_700_000_000_000_000
 
@@ -138,3 +140,36 @@ def test_the_commands_verify_and_show_what_other_commands_have_done(tmp_path, mo
     told = run("audit", "verify")
     assert told.exit_code == 1
     assert "broken at line 4" in told.stdout
+
+
+def test_a_line_that_a_proof_of_an_erasure_names_may_not_be_gone_nor_another(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPPORTUNE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    verify = lambda: CliRunner().invoke(app, ["audit", "verify"])  # noqa: E731
+    folder, erasures = tmp_path / "audit", tmp_path / "erasures"
+    erasures.mkdir()
+
+    def written_by(actor, n):
+        shutil.rmtree(folder, ignore_errors=True)
+        entries = [Entry(Action.ERASED, f"somebody {i}") for i in range(n)]
+        return AuditLog(folder).add(entries, actor=actor, at=AT)
+
+    for n in (4, 2):
+        head = written_by("us", n)
+        proof = Proof(
+            erased_at=AT, first_at=0, tombstones=[], stores={}, is_verified=True,
+            audit_seq=head.seq, audit_hash=head.hash,
+        )  # fmt: skip
+        write_proof(erasures, proof)
+    written_by("us", 5)
+    assert verify().exit_code == 0
+    written_by("us", 3)  # cut back, head and all
+    assert (told := verify()).exit_code == 1
+    assert "broken at line 4" in told.stdout
+    assert "a proof of an erasure names line 4" in told.stdout
+    written_by("others", 5)
+    assert (told := verify()).exit_code == 1
+    assert "broken at line 2" in told.stdout
+    shutil.rmtree(folder)
+    assert (told := verify()).exit_code == 1
+    assert "broken at line 1" in told.stdout
