@@ -16,6 +16,7 @@ from features.witness import witness
 from pipelines.arm_commands import choose_arm_command
 from pipelines.audit_commands import audit_app, me
 from pipelines.console import ERR, OUT, errors_shown, run_shown
+from pipelines.evaluate_commands import evaluate_command
 from pipelines.feature_commands import backfill_command, materialize_command
 from pipelines.ingest import IngestProgress, ingest
 from pipelines.key_commands import keys_app
@@ -148,6 +149,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "materialize": materialize_command,
     "backfill": backfill_command,
     "retrain": retrain_command,
+    "evaluate": evaluate_command,
     "promote": promote_command,
     "rollback": rollback_command,
     "shadow": shadow_command,

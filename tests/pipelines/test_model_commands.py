@@ -16,13 +16,14 @@ from features.events.schema import DAY_US, Event, EventType
 from models.bundle import GRAPH, sha256_of
 from models.mlflow_registry import MlflowRegistry
 from models.registry import POINTER, ModelFolder
+from models.specs import BY_NAME
 from pipelines.cli import app
 from pipelines.runs import FAILED, runs_in
 from pipelines.settings import Settings
 
 COMMANDS = (
-    "ingest", "materialize", "retrain", "promote", "rollback", "models", "serve", "ui",
-    "simulate", "demo",
+    "ingest", "materialize", "retrain", "evaluate", "promote", "rollback", "models", "serve",
+    "ui", "simulate", "demo",
 )  # fmt: skip
 
 
@@ -203,6 +204,36 @@ def test_an_unknown_version_is_refused_with_those_there_are(shell):
         shell("promote", "churn", "99"), "no version 99", "2 (candidate)", "1 (champion)"
     )
     assert shell.folder.champion("churn").version == "1"
+
+
+def test_a_version_is_measured_by_what_it_has_not_seen_and_nothing_changes(shell):
+    """Trained on half of the log it is measured by the other half; at its own moment by nothing."""
+    assert shell("retrain", "churn", "--as-of", "2025-09-01").exit_code == 0
+    before = shell.registry.versions("churn")
+    early = shell("evaluate", "churn", "candidate", "--as-of", "2025-09-01")
+    assert early.exit_code == 0, early.output
+    assert "no label later than its training" in " ".join(early.stdout.split())
+    late = shell("evaluate")
+    assert late.exit_code == 0, late.output
+    told = " ".join(late.stdout.split())
+    assert re.search(r"observed \d+\.\d+%, expected .* log loss", told)
+    candidates = [
+        f"{v.name} {v.version}, route"
+        for name in BY_NAME
+        for v in shell.registry.versions(name)
+        if v.aliases == ("candidate",)
+    ]
+    assert f"churn {before[0].version}, route" in candidates
+    assert told.count(", route ") == len(candidates)  # no gates for champions
+    assert all(title in told for title in candidates)
+    assert shell.registry.versions("churn") == before
+    run = runs_in(shell.data_dir / "runs")[0]
+    assert (run.command, run.exit_code) == ("evaluate", 0)
+    is_one_red_line(shell("evaluate", "churn", "99"), "churn has no version 99")
+
+
+def test_without_any_version_there_is_nothing_to_evaluate(bare):
+    is_one_red_line(bare("evaluate"), "opportune retrain")
 
 
 def test_promote_and_rollback_move_alias_pointer_and_bundle_together(shell):

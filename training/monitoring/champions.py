@@ -166,10 +166,10 @@ def why_unmeasured(bundle: Bundle, *, as_of: int) -> str:
     """Why there is nothing to judge a champion's chances by."""
     manifest = bundle.manifest
     if manifest.name == "send_time" and manifest.basis != "engagement":
-        return "the champion was made without mail: its chances are no counts of engagements"
+        return "it was made without mail: its chances are no counts of engagements"
     if manifest.name == "content_preference" and manifest.basis != "shown":
-        return "the champion orders items and does not say how likely each is"
+        return "it orders items and does not say how likely each is"
     if _span(bundle, as_of=as_of) is None:
-        return f"no label later than the champion's training ({manifest.as_of}) is mature yet"
+        return f"no label later than its training ({manifest.as_of}) is mature yet"
     need = f"{calibrated.FEWEST} of either class"
-    return f"fewer than {need} among the mature rows since the champion's training"
+    return f"fewer than {need} among the mature rows since its training"
