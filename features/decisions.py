@@ -4,8 +4,9 @@
 leave half a line at the end of its file; that line is left out, whatever stands before it is read.
 
 The same decision is there once per time it was asked for: a mail that is rendered twice has two
-lines with one `decision_id`, equal but for `at` and what became known meanwhile. Nothing may be
-learnt from rows that are `is_test`.
+lines with one `decision_id`, equal but for `at` and what became known meanwhile, or became
+impossible (`training.monitoring.outcomes` tells which of them counts). Nothing may be learnt from
+rows that are `is_test`: test recipients and dry runs.
 """
 
 from pathlib import Path

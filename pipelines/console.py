@@ -50,7 +50,7 @@ def errors_shown() -> Iterator[None]:
 def show_error(error: Exception) -> None:
     """One red line on standard error."""
     told = str(error)
-    if isinstance(error, SettingsError):
+    if isinstance(error, SettingsError | ValidationError):
         told = " ".join(wrong_settings(error)) or told
     line = " ".join(told.split())
     ERR.print(Text(f"error: {line}", style="red"))

@@ -95,8 +95,9 @@ def holdout_lift(places: Places, *, at: int) -> Measured | None:
 
 def answered(decisions_dir: Path, log: EventLog, *, at: int) -> pl.DataFrame:
     """Mature decisions with what became of their mails by a moment (microseconds)."""
-    once = decisions_once(decisions.read(decisions_dir), as_of=at)
-    return outcomes(once, log.scan(as_of=at), as_of=at).rows
+    events = log.scan(as_of=at)
+    once = decisions_once(decisions.read(decisions_dir), events, as_of=at)
+    return outcomes(once, events, as_of=at).rows
 
 
 def drifts_at(since: int) -> int:

@@ -1,7 +1,6 @@
 """The command that measures registered versions anew: `opportune evaluate`."""
 
 from contextlib import ExitStack
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,9 +9,15 @@ from rich.table import Table
 from models.errors import ModelError
 from pipelines.console import OUT, errors_shown, run_shown
 from pipelines.gates_view import gates_table
-from pipelines.model_commands import NAMES, is_ours, micros_of, registry_of
+from pipelines.model_commands import (
+    NAMES,
+    KnownBefore,
+    is_ours,
+    micros_of,
+    refuse_nothing,
+    registry_of,
+)
 from pipelines.settings import Settings
-from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,13 +38,7 @@ def evaluate_command(
         ),
     ] = "",
     *,
-    as_of: Annotated[
-        datetime | None,
-        typer.Option(
-            help="Use only what was known before this moment (UTC). [default: the newest event]",
-            show_default=False,
-        ),
-    ] = None,
+    as_of: KnownBefore = None,
 ) -> None:
     """Measure registered versions on labels that have matured since their training.
 
@@ -74,7 +73,7 @@ def evaluate_command(
             log, feast, as_of=moment, seed=settings.seed, horizon_days=None, step=run.step
         )
         if order is None:
-            raise TrainingError("no event was known by then; ingest, or choose a later --as-of")
+            refuse_nothing(as_of)
         run.at(order.as_of)
         found = []
         for one in versions:

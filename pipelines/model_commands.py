@@ -1,7 +1,7 @@
 """Commands around registered models: promote, rollback, models."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.table import Table
@@ -18,6 +18,7 @@ from pipelines.gates_view import gates_table
 from pipelines.runs import Recorder
 from pipelines.settings import Settings
 from serving.proofs import Watermark, proofs, watermark
+from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from models.mlflow_registry import MlflowRegistry
@@ -36,6 +37,28 @@ NameArgument = Annotated[
     str,
     typer.Argument(help=f"Which model: {', '.join(NAMES)}.", metavar="NAME", callback=is_ours),
 ]
+
+
+KnownBefore = Annotated[
+    datetime | None,
+    typer.Option(
+        "--as-of",
+        help="Use only what was known before this moment (UTC). [default: the newest event]",
+        show_default=False,
+    ),
+]
+
+
+def refuse_nothing(as_of: datetime | None) -> NoReturn:
+    """Say that there is no event to go by.
+
+    Raises:
+        TrainingError: Always.
+    """
+    what = "the event log is empty; run `opportune ingest` first"
+    if as_of is not None:
+        what = f"no event was known before {as_of}; choose a later --as-of or ingest"
+    raise TrainingError(what)
 
 
 def promote_command(

@@ -147,7 +147,8 @@ def _decisions(
 ) -> pl.DataFrame:
     """Judge the decisions; those of the newest window, of every policy."""
     windows = told.windows
-    everything = decisions_once(log.filter(pl.col("at") >= windows.begin), as_of=windows.as_of)
+    told_of = log.filter(pl.col("at") >= windows.begin)
+    everything = decisions_once(told_of, events, as_of=windows.as_of)
     decided = everything.filter(pl.col("policy") == meant.policy)
     told.other_policy = len(everything) - len(decided)
     found = outcomes(decided, events, as_of=windows.as_of)

@@ -2,15 +2,21 @@
 
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from pipelines.console import OUT, UNUSABLE, errors_shown, run_shown, show_error
-from pipelines.model_commands import NAMES, is_ours, micros_of, registry_of
+from pipelines.model_commands import (
+    NAMES,
+    KnownBefore,
+    is_ours,
+    micros_of,
+    refuse_nothing,
+    registry_of,
+)
 from pipelines.settings import Settings
 from serving.erasure import remove_sources
 from training.errors import TrainingError
@@ -27,13 +33,7 @@ def retrain_command(  # noqa: PLR0913  one option each
         typer.Argument(help=f"Which models: {', '.join(NAMES)}. [default: all]", metavar="NAME"),
     ] = None,
     *,
-    as_of: Annotated[
-        datetime | None,
-        typer.Option(
-            help="Use only what was known before this moment (UTC). [default: the newest event]",
-            show_default=False,
-        ),
-    ] = None,
+    as_of: KnownBefore = None,
     horizon_days: Annotated[
         float | None,
         typer.Option(
@@ -138,7 +138,7 @@ def retrain_command(  # noqa: PLR0913  one option each
                 step=step,
             )
             if order is None:
-                _refuse_nothing(as_of)
+                refuse_nothing(as_of)
             order = replace(order, search=Bound(search_s, search_trials))
             run.at(order.as_of)
             step("reading what the order is made of")
@@ -159,13 +159,6 @@ def retrain_command(  # noqa: PLR0913  one option each
 
 def _say(text: str) -> None:
     OUT.print(text, highlight=False)
-
-
-def _refuse_nothing(as_of: datetime | None) -> NoReturn:
-    what = "the event log is empty; run `opportune ingest` first"
-    if as_of is not None:
-        what = f"no event was known before {as_of}; choose a later --as-of or ingest"
-    raise TrainingError(what)
 
 
 def _that_could(

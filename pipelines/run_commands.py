@@ -64,8 +64,8 @@ def serve_command(
     as_of: Annotated[
         datetime | None,
         typer.Option(
-            help="Answer as if it were always this moment (UTC): for logs of the past. "
-            "[default: the clock]",
+            help="Answer as if it were always this moment (UTC): for logs of the past. What is "
+            "decided and taken in has that time too: use a copy of the data. [default: the clock]",
             show_default=False,
         ),
     ] = None,

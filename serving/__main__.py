@@ -10,22 +10,22 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # noqa: TID251  what numpy r
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from serving.http.run import main
+from serving.http.run import serve
 from serving.settings import ServingSettings, wrong_settings
 
 UNUSABLE = 2
 
 
-def checked_main() -> None:
+def main() -> None:
     """Serve, unless the environment does not fit; then say what is wrong with it and end with 2."""
     try:
-        ServingSettings()
+        settings = ServingSettings()
     except (ValidationError, SettingsError) as error:
         for problem in wrong_settings(error):
             print(f"error: {problem}", file=sys.stderr)  # noqa: T201
         sys.exit(UNUSABLE)
-    main()
+    serve(settings)
 
 
 if __name__ == "__main__":
-    checked_main()
+    main()

@@ -86,10 +86,11 @@ class Chooser:
         """
         if self._keeper is None or not is_kept(ask):
             return
-        kept: Kept | None = to_keep(made, now=now)
-        if kept is not None and before is not None:
+        first = to_keep(made, now=now)
+        kept: Kept | None = first
+        if before is not None:
             is_allowed = made.hours.forbidden_by is Binding.NONE
-            kept = kept.in_place_of(before) if is_allowed else None
+            kept = first.in_place_of(before) if is_allowed else None
         if kept is not None:
             self._keeper.keep(made.id, kept)
 

@@ -38,6 +38,7 @@ class Lost(StrEnum):
 
     QUEUE_FULL = "queue_full"
     NOT_WRITTEN = "not_written"
+    ADDRESS = "address"  # its recipient key is one: it is answered, and never written down
 
 
 class DecisionLog:
@@ -68,6 +69,9 @@ class DecisionLog:
 
     def add(self, record: Record) -> None:
         """Take one decision; `at` is its moment in microseconds. Returns at once, whatever is."""
+        if "@" in record.get("recipient_key", ""):
+            self._lost(Lost.ADDRESS, 1)
+            return
         if len(self._waiting) >= self._room:
             self._lost(Lost.QUEUE_FULL, 1)
             return

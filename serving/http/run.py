@@ -68,11 +68,6 @@ def worker() -> FastAPI:
     return create_app(ServingSettings(), is_worker=True)
 
 
-def main() -> None:
-    """Serve with the settings of the environment."""
-    serve(ServingSettings())
-
-
 def _end_with(parent_ends: Callable[[], object]) -> None:
     """Workers whose parent was killed would go on holding the port."""
     parent_ends()

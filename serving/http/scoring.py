@@ -69,5 +69,6 @@ def _answer(parts: Parts, now: int, ask: Ask, scored: Scored, found: _Found) -> 
     parts.metrics.count_decision(made)
     parts.metrics.observe_age(answer["feature_age_s"])
     if parts.decisions is not None:
-        parts.decisions.add(record_of(answer, at=now, slot=ask.slot, is_test=ask.is_test))
+        is_tried = ask.is_test or not ask.explore
+        parts.decisions.add(record_of(answer, at=now, slot=ask.slot, is_test=is_tried))
     return answer

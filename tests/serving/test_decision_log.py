@@ -55,6 +55,7 @@ def is_what_was_answered(row, answer, *, is_test=False):
 def test_every_answer_is_a_row_also_the_last_ones_before_the_end(copied, service):
     told = [service.score(k, candidates=copied.candidates) for k in copied.people[:5]]
     told.append(service.score("nobody", send_id="s", test=True))
+    told.append(service.score("nobody", send_id="dry", explore=False))
     requests = [{"recipient_key": key} for key in copied.people[5:8]] + [{"bad": 1}]
     batch = service.post("/v1/score:batch", {"requests": requests}).json()["results"]
     service.stop()
@@ -63,6 +64,18 @@ def test_every_answer_is_a_row_also_the_last_ones_before_the_end(copied, service
         is_what_was_answered(row, answer, is_test=answer["recipient_key"] == "nobody")
     (file,) = (copied.data_dir / "decisions").iterdir()
     assert abs(found[0]["at"] / 1e6 - file.stat().st_mtime) < 60
+
+
+def test_an_address_is_answered_and_never_written_down(copied, service):
+    """`event schema` refuses it as a key; a mail that is asked for by one must still go out."""
+    told = service.score("ann@example.com", send_id="s", candidates=copied.candidates)
+    assert told["fallback"]["reason"] == "unknown_recipient"
+    assert lost(service)["address"] == 1
+    service.score("r")
+    service.stop()
+    assert [row["recipient_key"] for row in rows(copied.data_dir)] == ["r"]
+    files = [file for file in copied.data_dir.rglob("*") if file.is_file()]
+    assert not [file for file in files if b"ann@example.com" in file.read_bytes()]
 
 
 def test_a_test_recipient_gets_the_same_answer(small_world, open_service):

@@ -26,7 +26,7 @@ from typing import Final
 import polars as pl
 
 from features.coding import as_labelled
-from features.events.schema import DAY_US, HOUR_US, SECOND_US, EventType
+from features.events.schema import DAY_US, HOUR_US, MAX_SKEW_US, SECOND_US, EventType
 from training.evidence import sure
 
 ENGAGED_US: Final = DAY_US
@@ -35,6 +35,7 @@ MATURE_US: Final = 30 * HOUR_US
 SETTLED_US: Final = 8 * DAY_US
 WAIT_US: Final = 3 * DAY_US  # for a mail that may still go out
 KEYS: Final = ["recipient_key", "send_id"]
+TOLD: Final = ["decision_id", "variant", "best_at"]  # what of a decision may be renewed
 _ENGAGED: Final = [EventType.OPENED.value, EventType.CLICKED.value]
 
 
@@ -55,10 +56,23 @@ class Outcomes:
     immature: int
 
 
-def decisions_once(decisions: pl.LazyFrame, *, as_of: int) -> pl.DataFrame:
-    """Each decision once, as first told, before a moment; tests left out."""
+def decisions_once(decisions: pl.LazyFrame, events: pl.LazyFrame, *, as_of: int) -> pl.DataFrame:
+    """Each decision once, as its mail had it, of what was told before a moment; tests left out.
+
+    A mail may be asked for without candidates, when it is planned, and with them, when it is
+    rendered; and what became impossible is decided anew under the same id. The line that counts is
+    the first to tell the last item and hour before the mail's delivery.
+    """
     told = decisions.filter(pl.col("at") < as_of, ~pl.col("is_test").fill_null(value=False))
-    return told.sort("at").unique("decision_id", keep="first", maintain_order=True).collect()
+    each = told.sort("at").unique(TOLD, keep="first", maintain_order=True)
+    arrived = _mails(events).lazy().select(*KEYS, "delivered_at")
+    late = (pl.col("at") > pl.col("delivered_at") + MAX_SKEW_US).fill_null(value=False)
+    known = each.join(arrived, on=KEYS, how="left").with_columns(
+        _order=pl.when(late).then(-pl.col("at")).otherwise(pl.col("at"))
+    )
+    ordered = known.sort(pl.col("variant") != "", ~late, "_order", maintain_order=True)
+    once = ordered.unique("decision_id", keep="last", maintain_order=True)
+    return once.drop("delivered_at", "_order").sort("at").collect()
 
 
 def outcomes(decided: pl.DataFrame, events: pl.LazyFrame, *, as_of: int) -> Outcomes:

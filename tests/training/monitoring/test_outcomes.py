@@ -47,9 +47,8 @@ def decided(*changes):
 
 
 def joined(events, *changes, as_of=NOW):
-    once = decisions_once(decided(*changes), as_of=as_of)
-    nobody = event("delivered", key="nobody")
-    return outcomes(once, log(*events, nobody), as_of=as_of)
+    known = log(*events, event("delivered", key="nobody"))
+    return outcomes(decisions_once(decided(*changes), known, as_of=as_of), known, as_of=as_of)
 
 
 @pytest.mark.parametrize(
@@ -123,3 +122,32 @@ def test_repeats_tests_and_what_has_no_send_are_told_apart():
     )  # fmt: skip
     assert (found.decided, found.unnamed, len(found.rows)) == (2, 1, 1)
     assert found.rows["at"].item() == SENT - HOUR_US
+
+
+PLANNED = {"decision_id": "d", "variant": "", "at": SENT - 9 * HOUR_US}
+RENDERED = {"decision_id": "d", "variant": "x", "at": SENT - HOUR_US}
+RENEWED = {"decision_id": "d", "variant": "y", "at": SENT - HOUR_US // 2}
+VIEWED = {"decision_id": "d", "variant": "z", "at": SENT + 2 * DAY_US}
+
+
+@pytest.mark.parametrize(
+    ("lines", "item"),
+    [
+        ([PLANNED], ""),
+        ([PLANNED, RENDERED], "x"),
+        ([RENDERED, PLANNED | {"at": SENT}], "x"),  # asked again, for its hour alone
+        ([RENDERED, RENEWED], "y"),
+        ([RENDERED, RENEWED, VIEWED], "y"),  # long after the mail was there
+        ([PLANNED, VIEWED, VIEWED | {"variant": "later", "at": SENT + 3 * DAY_US}], "z"),
+    ],
+)
+def test_the_item_that_counts_is_the_one_that_the_mail_had(lines, item):
+    found = joined([event("delivered"), event("clicked", 1, item=item)], *lines[::-1])
+    assert found.decided == 1
+    assert found.rows["variant"].to_list() == [item]
+    assert found.rows["clicked"].item()
+
+
+def test_a_decision_told_many_times_keeps_the_moment_at_which_it_was_made():
+    again = [RENDERED | {"at": RENDERED["at"] + minute * 60_000_000} for minute in range(5)]
+    assert joined([event("delivered")], *again[::-1]).rows["at"].to_list() == [RENDERED["at"]]
