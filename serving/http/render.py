@@ -8,7 +8,7 @@ for a minute, unless it is one for want of something better.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -103,7 +103,7 @@ def render_router(parts: Parts, together: Together, guarded: type[APIRoute]) -> 
         laps = Laps()
         told = flat(answer)
         headers = _kept(told, answer["fallback"]["reason"])
-        has_it = _is_known(headers.get("etag", ""), request.headers.get("if-none-match", ""))
+        has_it = _is_known(headers.get("etag", ""), request.headers.getlist("if-none-match"))
         shown = RenderAnswer(**told, ignored=" ".join(ignored))
         content = b"" if has_it else shown.model_dump_json().encode()
         laps.end(Stage.WRITE)
@@ -163,8 +163,10 @@ def _kept(told: Flat, reason: Why) -> dict[str, str]:
     return {"etag": f'W/"{tag}"', "cache-control": f"private, max-age={MAX_AGE_S}"}
 
 
-def _is_known(tag: str, known: str) -> bool:
-    return bool(tag) and tag in {one.strip() for one in known.split(",")}
+def _is_known(tag: str, known: Sequence[str]) -> bool:
+    """Whether the caller has it already; compared weakly, as RFC 9110 13.1.2 has it."""
+    given = {one.strip().removeprefix("W/") for line in known for one in line.split(",")}
+    return bool(tag) and not given.isdisjoint({"*", tag.removeprefix("W/")})
 
 
 def _described(name: str, text: str) -> dict[str, Any]:
