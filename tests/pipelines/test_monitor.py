@@ -137,6 +137,20 @@ def test_a_quiet_world_is_fine_on_the_page_in_the_numbers_and_in_mlflow(
     assert "No model is due." in trained.output
 
 
+def test_a_champion_made_later_than_the_moment_is_not_judged(shell, small_world, tmp_path):
+    opportune = shell(small_world.copy(tmp_path / "var").data_dir)
+    done = opportune("monitor", "--as-of", "2025-07-01", "--out", tmp_path / "out")
+    plain, signals = told(tmp_path / "out")
+    of_champions = [
+        s for s in signals.values() if s["name"] in {"drift", "calibration", "rhythm"}
+    ]
+    assert len(of_champions) == 7
+    assert {s["judgement"] for s in of_champions} == {"not judged"}
+    assert all("made later (2025-11-08" in s["said"] for s in of_champions)
+    assert not any(each["due"] for each in plain["retrain"])
+    assert done.exit_code == 0, done.output
+
+
 def test_a_file_in_the_place_of_the_page_is_refused_before_anything_is_judged(shell, tmp_path):
     (tmp_path / "out").write_text("mine")
     for folder in (tmp_path / "out", tmp_path / "out/deeper"):

@@ -1,7 +1,8 @@
 """One champion under watch: drift since it was made, its newest mature answers, its rhythm.
 
-Whatever cannot be judged says why: there is no champion, it is of a version without reference
-statistics, or no label later than its training has matured yet.
+Whatever cannot be judged says why: there is no champion, it was made later than the moment that is
+judged, it is of a version without reference statistics, or no label later than its training has
+matured yet.
 """
 
 from dataclasses import dataclass, field
@@ -52,11 +53,18 @@ class Watched:
 def watch(
     model: str, champion: tuple[str, Bundle] | None, data: PointInTime, windows: Windows
 ) -> Watched:
-    """Everything about one model's champion, a version and its bundle."""
+    """Everything about one model's champion, a version and its bundle.
+
+    One that was made after the windows has learnt from what came later: nothing is judged by it.
+    """
+    names = (drift.NAME, calibrated.NAME, *((habits.RHYTHM,) if model == "send_time" else ()))
     if champion is None:
-        names = (drift.NAME, calibrated.NAME, *((habits.RHYTHM,) if model == "send_time" else ()))
         return Watched(model, "", [unjudged(n, model, NO_CHAMPION) for n in names], Age(None))
     version, bundle = champion
+    age, made = age_of(bundle, data, as_of=windows.as_of), bundle.manifest.as_of
+    if windows.as_of < moment_of(bundle):
+        why = f"the champion was made later ({made}); judge a moment after that"
+        return Watched(model, version, [unjudged(n, model, why) for n in names], age, made=made)
     signal, drifts = _drift(model, bundle, data, windows)
     signals, ratios = _calibration(model, bundle, data, windows)
     rhythm: list[float] = []
@@ -64,8 +72,6 @@ def watch(
         course = habits.rhythm_course(data, bundle.session, windows)
         rhythm = course.values
         signals.append(habits.habit_signal(habits.RHYTHM, model, course))
-    age = age_of(bundle, data, as_of=windows.as_of)
-    made = bundle.manifest.as_of
     return Watched(model, version, [signal, *signals], age, ratios, drifts, rhythm, made)
 
 
