@@ -1,10 +1,11 @@
 """The state of the log as tables."""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from features.events.schema import DAY_US
+from features.events.schema import DAY_US, SECOND_US
 
 if TYPE_CHECKING:
     from features.quality import Quality
@@ -23,8 +24,15 @@ def sources_table(found: "Quality", *, as_of: int) -> Table:
     return table
 
 
-def findings_table(found: "Quality") -> Table | str:
-    """What is wrong and what to do."""
+def findings_table(found: "Quality", *, as_of: int) -> Table | str:
+    """What is wrong and what to do; without events, how to get some."""
+    if found.sources.is_empty():
+        until = datetime.fromtimestamp(as_of / SECOND_US, UTC)
+        return (
+            f"No events to check: none became known in the four weeks before {until:%Y-%m-%d %H:%M}"
+            " UTC. `opportune ingest FILE` takes some in, `opportune simulate FILE` makes some up, "
+            "and --as-of judges a moment of the past."
+        )
     if not found.findings:
         return "Nothing to complain about."
     table = Table(title="Findings", title_justify="left")

@@ -36,7 +36,8 @@ def check_command(
     Shows what every source sent in the last four weeks, which ones fell silent or changed
     their volume, and what labels and features will miss, each with a remedy.
 
-    Exit code: 1 when something is broken, else 0.
+    Exit code: 1 when something is broken, 2 when it cannot be done, else 0: also where there is
+    no event to check.
     """
     with errors_shown():
         from features.events.log import EventLog
@@ -52,7 +53,7 @@ def check_command(
             found = quality(log.scan(as_of=moment), as_of=moment)
             run.tell(alarm=found.has_alarm)
             run.leave(int(found.has_alarm))
-    OUT.print(sources_table(found, as_of=moment), findings_table(found))
+    OUT.print(sources_table(found, as_of=moment), findings_table(found, as_of=moment))
     if found.has_alarm:
         raise typer.Exit(1)
 
