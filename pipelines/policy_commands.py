@@ -7,7 +7,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.console import OUT, errors_shown
+from pipelines.console import OUT, errors_shown, run_shown
+from pipelines.settings import Settings
 from pipelines.tables import refuse_unfit
 
 if TYPE_CHECKING:
@@ -55,11 +56,19 @@ def evaluate_policy_command(
 
     Exit code: 0 with any verdict, 2 when the file cannot be used.
     """
-    with errors_shown():
+    with (
+        errors_shown(),
+        run_shown(
+            "evaluate-policy", Settings().data_dir, is_still=True, file=file, lift=lift
+        ) as run,
+    ):
         from training.off_policy_report import Limits, judge
 
+        run.step("reading the file")
         logged, target = read_decisions(file)
+        run.step("judging the policy")
         judged = judge(logged, target, limits=Limits() if lift is None else Limits(lift=lift))
+        run.tell(verdict=judged.verdict.outcome.value, rows=judged.overlap.n_rows)
     OUT.print(estimates_table(judged.valued))
     OUT.print(overlap_table(judged.overlap))
     OUT.print(verdict_text(judged.verdict), highlight=False, soft_wrap=True)

@@ -1,10 +1,12 @@
 """The command that starts everything that one machine needs: up."""
 
+from contextlib import suppress
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from pipelines.console import OUT, errors_shown, steps_shown
+from pipelines.console import OUT, errors_shown, run_shown
 from pipelines.settings import Settings
 from serving.settings import ServingSettings
 
@@ -29,13 +31,15 @@ def up_command(
 
         settings, service = Settings(), ServingSettings()
         ports = Ports(service.host, service.port if port is None else port, mlflow_port)
-        try:
-            with ended_like_ctrl_c(), steps_shown("up") as step:
-                step("starting MLflow and the service")
-                with up(settings, ports) as servers:
-                    for server in (servers.service, servers.mlflow):
-                        OUT.print(f"{server.name} at {server.url}", highlight=False)
-                    step("both are up; press Ctrl-C to end")
-                    servers.wait()
-        except KeyboardInterrupt:
-            OUT.print("Both are ended.")
+        with (
+            ended_like_ctrl_c(),
+            run_shown("up", settings.data_dir, **asdict(ports)) as run,
+            suppress(KeyboardInterrupt),  # how it is ended: no failure
+        ):
+            run.step("starting MLflow and the service")
+            with up(settings, ports) as servers:
+                for server in (servers.service, servers.mlflow):
+                    OUT.print(f"{server.name} at {server.url}", highlight=False)
+                run.step("both are up; press Ctrl-C to end")
+                servers.wait()
+        OUT.print("Both are ended.")

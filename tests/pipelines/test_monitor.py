@@ -141,9 +141,7 @@ def test_a_champion_made_later_than_the_moment_is_not_judged(shell, small_world,
     opportune = shell(small_world.copy(tmp_path / "var").data_dir)
     done = opportune("monitor", "--as-of", "2025-07-01", "--out", tmp_path / "out")
     plain, signals = told(tmp_path / "out")
-    of_champions = [
-        s for s in signals.values() if s["name"] in {"drift", "calibration", "rhythm"}
-    ]
+    of_champions = [s for s in signals.values() if s["name"] in {"drift", "calibration", "rhythm"}]
     assert len(of_champions) == 7
     assert {s["judgement"] for s in of_champions} == {"not judged"}
     assert all("made later (2025-11-08" in s["said"] for s in of_champions)

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from pipelines.processes import free_port
+from pipelines.runs import DONE, FAILED, RUNNING, runs_in
 
 START = "from pipelines.cli import main; main()"
 
@@ -44,15 +45,22 @@ def is_up(url):
         return False
 
 
-def test_both_answer_and_end_together(tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_both_answer_end_together_and_are_on_record(tmp_path, how):
     with started(tmp_path) as (child, (service, mlflow)):
         assert is_up(f"{service}/readyz")
         assert is_up(f"{mlflow}/health")
         followed = psutil.Process(child.pid).children()[1].environ()["OPPORTUNE_MLFLOW_URL"]
         assert followed == mlflow
-        child.send_signal(signal.SIGTERM)
+        (run,) = runs_in(tmp_path / "var/runs")
+        assert (run.command, run.outcome, run.exit_code) == ("up", RUNNING, None)
+        child.send_signal(how)
         said = child.stdout.read()
         assert child.wait(30) == 0
+        (run,) = runs_in(tmp_path / "var/runs")
+        assert (run.outcome, run.exit_code) == (DONE, 0)
+        assert len(run.steps) == 2
+        assert sum(step.seconds for step in run.steps) <= run.seconds + 0.002
         assert re.findall(r"http://\S+", said) == [service, mlflow]
         assert not is_up(f"{service}/readyz")
         assert not is_up(f"{mlflow}/health")
@@ -65,6 +73,9 @@ def test_where_one_dies_the_other_is_ended_and_the_code_is_not_zero(tmp_path):
         said = child.stderr.read()
         assert child.wait(30) == 2
         assert "service has ended by itself with code -9" in said
+        (run,) = runs_in(tmp_path / "var/runs")
+        assert (run.outcome, run.exit_code) == (FAILED, 2)
+        assert "service has ended by itself" in run.error
         assert not is_up(f"{service}/readyz")
         assert not is_up(f"{mlflow}/health")
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from pipelines.policy_commands import KEYS, MODEL, NUMBERS, read_decisions
+from pipelines.runs import DONE, FAILED, runs_in
 from training.off_policy import Estimator
 from training.off_policy_report import Limits, Outcome, judge
 
@@ -37,6 +38,7 @@ def decisions(*, n=12_000, rates=(0.04, 0.07), seed=1):
 @pytest.fixture
 def evaluate(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("OPPORTUNE_DATA_DIR", str(tmp_path / "var"))
 
     def run(rows, *words):
         file = tmp_path / "log.parquet"
@@ -78,6 +80,18 @@ def test_a_log_that_is_too_short_is_not_an_error(evaluate):
     assert done.exit_code == 0, done.output
     assert "Verdict: not assessable" in done.output
     assert "more rows of this kind are needed" in done.output
+
+
+def test_a_judgement_is_on_record_and_so_is_a_file_that_cannot_be_used(evaluate, tmp_path):
+    rows = decisions(n=400)
+    assert evaluate(rows, "--lift", "0.5").exit_code == 0
+    assert evaluate(rows.drop("reward")).exit_code == 2
+    refused, judged = runs_in(tmp_path / "var/runs")
+    assert (judged.command, judged.outcome, judged.exit_code) == ("evaluate-policy", DONE, 0)
+    assert judged.parameters == {"file": str(tmp_path / "log.parquet"), "lift": 0.5}
+    assert judged.facts == {"verdict": "not assessable", "rows": 400}
+    assert (refused.outcome, refused.exit_code) == (FAILED, 2)
+    assert "no column reward" in refused.error
     sure = evaluate(decisions(rates=(0.05, 0.05)))
     assert "Verdict: not different" in sure.output
     finer = evaluate(decisions(rates=(0.05, 0.05)), "--lift", "0.01")
@@ -118,7 +132,8 @@ def test_a_file_that_cannot_be_judged_is_refused_in_one_line(evaluate, change, t
     assert done.stderr.count("\n") == 1
 
 
-def test_no_file_and_another_kind_of_file_are_refused(tmp_path):
+def test_no_file_and_another_kind_of_file_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPPORTUNE_DATA_DIR", str(tmp_path / "var"))
     other = tmp_path / "log.csv"
     other.write_text("recipient_key,action\n")
     for file in (tmp_path / "nothing.parquet", other, tmp_path):
