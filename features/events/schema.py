@@ -158,11 +158,8 @@ def parse_event(raw: Mapping[str, Any], *, received_at: int) -> Event:
     if not is_named or not _are_sound((event_id, recipient_key), MAX_KEY_CHARS):
         event_id = _text(_required(raw, "event_id"), "event_id", MAX_KEY_CHARS)
         recipient_key = _text(_required(raw, "recipient_key"), "recipient_key", MAX_KEY_CHARS)
-    if "@" in recipient_key:
-        raise EventRejectedError(
-            RejectReason.ADDRESS_AS_KEY, "recipient_key", "(an address, not shown)",
-            "send an opaque key such as a keyed hash of the address",
-        )  # fmt: skip
+    if "@" in recipient_key or recipient_key.isspace():
+        raise _not_opaque(recipient_key)
     given = raw.get
     occurred = _time(raw, "occurred_at")
     learnt = received_at if given("received_at") in (None, "") else _time(raw, "received_at")
@@ -231,6 +228,17 @@ def _required(raw: Mapping[str, Any], name: str) -> Any:
     if value is None or value == "":
         raise EventRejectedError(RejectReason.MISSING_FIELD, name, value, "every event needs it")
     return value
+
+
+def _not_opaque(recipient_key: str) -> EventRejectedError:
+    """What is wrong with a key that is an address, or blank: who could not be erased by it."""
+    if "@" in recipient_key:
+        return EventRejectedError(
+            RejectReason.ADDRESS_AS_KEY, "recipient_key", "(an address, not shown)",
+            "send an opaque key such as a keyed hash of the address",
+        )  # fmt: skip
+    remedy = "a blank key names nobody; send the person's own"
+    return EventRejectedError(RejectReason.MISSING_FIELD, "recipient_key", recipient_key, remedy)
 
 
 def _text(value: Any, name: str, limit: int) -> str:

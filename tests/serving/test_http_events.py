@@ -76,6 +76,16 @@ def test_a_call_may_be_repeated_at_will(small_world, world, click):
     assert world.events() == {"accepted": 0, "duplicate": 0, "rejected": []}
 
 
+@pytest.mark.parametrize("blank", [" ", "\t \n", "\u00a0", "\u2003"])
+def test_a_key_of_nothing_but_spaces_is_refused_beside_its_neighbours(world, click, blank):
+    told = world.events(click("blank", blank), click("spaced", " r "))
+    assert told["accepted"] == 1
+    (refused,) = told["rejected"]
+    assert (refused["field"], refused["reason"]) == ("recipient_key", "missing_field")
+    assert "a blank key names nobody" in refused["message"]
+    assert world.score(" r ")["evidence_n"] == 1
+
+
 def test_bad_events_are_named_and_their_neighbours_are_stored(small_world, world, click):
     late = small_world.now / SECOND_US + 3_600
     bad = {
