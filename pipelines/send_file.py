@@ -7,14 +7,17 @@ nothing are no text: such a field is not given. A field that stands twice is ref
 
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 from pydantic import Field, ValidationError
 
-from features.errors import FileUnusableError
+from features.errors import FileUnusableError, shown
 from serving.http.request_schemas import ScoreRequest
 from serving.http.rule_schemas import ThrottleIn
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 ANYBODY: Final = "somebody"  # stands for the key of a recipient where there is none yet
 
@@ -81,7 +84,11 @@ def read_send(file: Path) -> Send:
 
 def mistakes_of(error: ValidationError) -> str:
     """Where and what, in one line; the file is the caller's own, so its names are repeated."""
-    return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'the request'}: {item['msg']}"
-        for item in error.errors(include_url=False)[:5]
-    )
+    return "; ".join(_mistake(item) for item in error.errors(include_url=False)[:5])
+
+
+def _mistake(item: "ErrorDetails") -> str:
+    """The place, the value where it is a plain one, and what is wrong with it."""
+    place = ".".join(map(str, item["loc"])) or "the request"
+    value = "" if isinstance(item["input"], dict) else f" = {shown(item['input'])}"
+    return f"{place}{value}: {item['msg'].removeprefix('Value error, ')}"

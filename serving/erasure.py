@@ -115,16 +115,28 @@ def checked(recipient_keys: Iterable[str]) -> list[str]:
     Raises:
         NotARecipientError: One is empty, too long or an address, or there are too many or none.
     """
-    keys = list(dict.fromkeys(recipient_keys))
+    given = list(recipient_keys)
+    keys = list(dict.fromkeys(given))
     if not keys or len(keys) > MOST_AT_ONCE:
         raise NotARecipientError(f"{len(keys)} keys: give one to {MOST_AT_ONCE:,} at a time")
-    for number, key in enumerate(keys, 1):
-        if not key.strip() or len(key) > MAX_KEY_CHARS or not _is_text(key):
-            problem = f"key {number} is empty, longer than {MAX_KEY_CHARS} characters or not text"
-            raise NotARecipientError(problem)
-        if "@" in key:
-            raise NotARecipientError(f"key {number} is an address; give the key made of it")
+    for number, key in enumerate(given, 1):
+        problem = _problem_of(key)
+        if problem:
+            raise NotARecipientError(f"key {number} of {len(given)} {problem}")
     return keys
+
+
+def _problem_of(key: str) -> str:
+    """Why a key is none and what to do, without repeating it; empty for a sound one."""
+    if not key.strip():
+        return "is blank; give the key as it stands in the log"
+    if len(key) > MAX_KEY_CHARS:
+        return f"has {len(key)} characters; a key has at most {MAX_KEY_CHARS}: give each by itself"
+    if not _is_text(key):
+        return "holds a NUL or half a character; give it in UTF-8"
+    if "@" in key:
+        return "is an address; give the key made of it"
+    return ""
 
 
 def _is_text(key: str) -> bool:

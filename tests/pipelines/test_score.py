@@ -548,8 +548,8 @@ def test_without_any_champion_there_is_no_plan_of_priors(order, world, tmp_path)
         ({"recipient_key": ["a", None]}, "in row 1"),
         ({"recipient_key": ["a", ""]}, "in row 1"),
         ({"recipient_key": [1.5]}, "write it as text"),
-        ({"recipient_key": ["a", "b"], "timezone": ["UTC", "Mars"]}, "recipient b: timezone"),
-        ({"recipient_key": ["a"], "previous_band": ["huge"]}, "recipient a: previous_band"),
+        ({"recipient_key": ["a", "b"], "timezone": ["UTC", "Mars"]}, "b: timezone = 'Mars'"),
+        ({"recipient_key": ["a"], "previous_band": ["huge"]}, "a: previous_band = 'huge'"),
         ({"recipient_key": ["a"], "default_at": ["soon"]}, "recipient a: default_at"),
     ],
 )

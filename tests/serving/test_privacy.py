@@ -345,11 +345,26 @@ def test_a_consent_is_in_the_audit_log_once_and_without_the_key(opened, small):
     assert answer["fallback"]["reason"] == "no_consent"
 
 
-@pytest.mark.parametrize("bad", ["", "  ", "a" * 300, "ann@example.org", "nul\0", "\ud800"])
-def test_what_is_no_recipient_key_is_refused_and_not_repeated(small, bad):
+@pytest.mark.parametrize(
+    ("bad", "remedy"),
+    [
+        ("", "is blank; give the key as it stands in the log"),
+        ("  ", "is blank; give"),
+        ("a" * 300, "has 300 characters; a key has at most 256: give each by itself"),
+        ("ann@example.org", "is an address; give the key made of it"),
+        ("nul\0", "holds a NUL or half a character; give it in UTF-8"),
+        ("\ud800", "half a character; give it in UTF-8"),
+    ],
+)
+def test_what_is_no_recipient_key_is_named_by_its_place_with_a_remedy_and_not_repeated(
+    small, bad, remedy
+):
     with pytest.raises(NotARecipientError) as error:
-        done(small, key_of(4), bad)
+        done(small, key_of(4), key_of(4), bad)  # the place counts keys that are given twice
+    assert str(error.value).startswith("key 3 of 3 ")
+    assert remedy in str(error.value)
     assert "ann@" not in str(error.value)
+    assert "aaa" not in str(error.value)
     with EventLog(small.events_dir) as log:
         assert len(log.of_recipient(key_of(4))) == N_EACH
 
