@@ -15,7 +15,7 @@ from features.events.mapping import load_mapping
 from features.witness import witness
 from pipelines.arm_commands import choose_arm_command
 from pipelines.audit_commands import audit_app, me
-from pipelines.console import ERR, OUT, errors_shown, run_shown
+from pipelines.console import ERR, OUT, errors_shown, run_shown, say
 from pipelines.evaluate_commands import evaluate_command
 from pipelines.feature_commands import backfill_command, materialize_command
 from pipelines.ingest import IngestProgress, ingest
@@ -121,6 +121,8 @@ def ingest_file(
             run.tell(read=summary.read, accepted=summary.accepted, duplicate=summary.duplicate)
             run.leave(int(summary.is_all_rejected))
     OUT.print(table_of(summary))
+    if summary.rejected:
+        say(f"Rejected rows: {summary.rejects}")
     if summary.is_all_rejected:
         raise typer.Exit(1)
 

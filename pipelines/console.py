@@ -37,6 +37,11 @@ EXPECTED: Final = (
 )
 
 
+def say(line: str) -> None:
+    """Print a line as it is, however long: a path in it is never broken."""
+    OUT.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def errors_shown() -> Iterator[None]:
     """Show an expected error as one red line, without a traceback, and leave with code 2."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.console import OUT, errors_shown, run_shown
+from pipelines.console import OUT, errors_shown, run_shown, say
 from pipelines.model_commands import micros_of, registry_of
 from pipelines.settings import Settings
 from serving.settings import ServingSettings
@@ -77,7 +77,7 @@ def monitor_command(
         run.tell(alarm=told.has_alarm, due=[each.model for each in told.dues if each.is_due])
         run.leave(ALARM if told.has_alarm else 0)
     OUT.print(signals_table(told), triggers_table(told))
-    OUT.print(f"Page: {folder / 'monitor.html'}", highlight=False, soft_wrap=True)
+    say(f"Page: {folder / 'monitor.html'}")
     if told.has_alarm:
         raise typer.Exit(ALARM)
 

@@ -14,7 +14,7 @@ from features.errors import FileUnusableError
 from features.events.digests import Digests
 from features.witness import recipient
 from pipelines.audit_commands import me, noted
-from pipelines.console import OUT, UNUSABLE, errors_shown, run_shown, show_error
+from pipelines.console import OUT, UNUSABLE, errors_shown, run_shown, say, show_error
 from pipelines.settings import Settings
 from serving.settings import ServingSettings
 
@@ -72,8 +72,9 @@ def erase_command(
     for store, n_removed in receipt.stores.items():
         table.add_row(store, f"{n_removed:,}")
     seen = "nothing is left" if receipt.is_verified else "SOMETHING IS LEFT: erase once more"
-    table.caption = f"looked at again: {seen}; proof {settings.erasures_dir / receipt.id}.json"
+    table.caption = f"looked at again: {seen}"
     OUT.print(table)
+    say(f"Proof: {settings.erasures_dir / receipt.id}.json")
     if receipt.n_unknown:
         said = f"{receipt.n_unknown:,} of {receipt.n_recipients:,} keys had no event and no state"
         OUT.print(f"{said}: erased before, or not spelt as in the log", style="yellow")
@@ -129,7 +130,7 @@ def export_command(
         counts = {name: len(told[name]) for name in ("events", "features", "decisions")}
         run.tell(**counts)
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    OUT.print(f"{out}: {shown}", highlight=False)
+    say(f"{out}: {shown}")
 
 
 def retain_command() -> None:

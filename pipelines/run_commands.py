@@ -14,7 +14,7 @@ import typer
 
 from features.events.schema import DAY_US
 from models.mlflow_file import is_missing
-from pipelines.console import OUT, errors_shown, run_shown, steps_shown
+from pipelines.console import OUT, errors_shown, run_shown, say, steps_shown
 from pipelines.model_commands import micros_of
 from pipelines.quality_view import findings_table, sources_table
 from pipelines.settings import DemoSettings, Settings
@@ -176,7 +176,7 @@ def simulate_command(
                 truth.parent.mkdir(parents=True, exist_ok=True)
                 world.truth.write_parquet(truth)
             run.tell(events=world.events.height)
-    OUT.print(f"{world.events.height:,} events of {recipients:,} people in {file}", highlight=False)
+    say(f"{world.events.height:,} events of {recipients:,} people in {file}")
 
 
 def demo_command(

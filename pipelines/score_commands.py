@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from features.errors import FileUnusableError
-from pipelines.console import ERR, OUT, errors_shown, run_shown
+from pipelines.console import ERR, OUT, errors_shown, run_shown, say
 from pipelines.model_commands import micros_of
 from serving.settings import ServingSettings
 
@@ -101,7 +101,9 @@ def score_command(
     if run.n_duplicates:
         said = f"{run.n_duplicates:,} rows named a recipient again and were left out"
         OUT.print(said, highlight=False)
-    OUT.print(plan_table(run, out))
+    there = "" if run.is_new else ", there already"
+    say(f"{out}: {run.rows:,} recipients{there}")
+    OUT.print(plan_table(run))
 
 
 def _refuse_unfit(out: Path, inputs: Mapping[str, Path]) -> None:
@@ -124,10 +126,9 @@ def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda n_done, n_all: bar.update(task, completed=n_done, total=n_all)
 
 
-def plan_table(run: "Run", out: Path) -> Table:
+def plan_table(run: "Run") -> Table:
     """What a run came to."""
-    title = f"{out}: {run.rows:,} recipients" + ("" if run.is_new else ", there already")
-    table = Table(title=title, title_justify="left", show_header=False)
+    table = Table(show_header=False)
     table.add_column("what")
     table.add_column("found", justify="right")
     table.add_row("as of", datetime.fromtimestamp(run.as_of / 1e6, UTC).isoformat())

@@ -105,8 +105,6 @@ def table_of(summary: IngestSummary) -> Table:
     if summary.first_at is not None and summary.last_at is not None:
         what = f"{_day(summary.first_at)} to {_day(summary.last_at)} (UTC)"
         table.add_row("recipients", f"{summary.n_recipients:,}", what)
-    if summary.rejected:
-        table.caption = f"rejected rows: {escape(str(summary.rejects))}"
     return table
 
 

@@ -38,6 +38,7 @@ def test_a_file_of_rejected_rows_ends_with_1(tmp_path, run):
     file.write_text(HEADER + "a,posted,[red]r,2024-01-01\n")
     outcome = run(file, "--rejects", tmp_path / "r.ndjson")
     assert outcome.exit_code == 1
+    assert f"Rejected rows: {tmp_path / 'r.ndjson'}" in outcome.stdout.splitlines()
     assert (tmp_path / "r.ndjson").read_text().count("\n") == 1
 
 

@@ -466,6 +466,14 @@ def test_a_file_of_keys_names_the_same_people_however_it_was_saved(
     assert "no event" not in told.stdout
 
 
+def test_the_path_of_the_proof_is_whole_on_one_line_however_narrow(small, monkeypatch):
+    monkeypatch.setenv("OPPORTUNE_DATA_DIR", str(small.data_dir))
+    monkeypatch.setattr("pipelines.privacy_commands.OUT.width", 40)
+    told = CliRunner().invoke(app, ["erase", key_of(0)]).stdout
+    (line,) = [line for line in told.splitlines() if line.startswith("Proof: ")]
+    assert Path(line.removeprefix("Proof: ")).is_file()
+
+
 def test_a_key_that_nobody_has_is_told_of_and_a_file_in_another_encoding_refused(
     small, tmp_path, monkeypatch
 ):
