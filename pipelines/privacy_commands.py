@@ -34,7 +34,8 @@ def erase_command(
     keys_file: Annotated[
         Path | None,
         typer.Option(
-            help="A file with one key a line, so that none stands in the shell's history.",
+            help="A file with one key a line, as the log has it, so that none stands in the "
+            "shell's history.",
             show_default=False,
         ),
     ] = None,
@@ -162,8 +163,8 @@ def _keys_in(file: Path | None) -> list[str]:
     if file is None:
         return []
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-        return [line.strip() for line in lines if line.strip()]
+        lines = file.read_text(encoding="utf-8-sig").split("\n")  # \r\n is read as \n
+        return [line for line in lines if line.strip()]  # a key may begin or end with a space
     except (OSError, UnicodeDecodeError) as error:
         remedy = "give a text file in UTF-8 with one key a line"
         raise FileUnusableError(str(file), str(error), remedy) from error

@@ -466,6 +466,23 @@ def test_a_file_of_keys_names_the_same_people_however_it_was_saved(
     assert "no event" not in told.stdout
 
 
+@pytest.mark.parametrize("key", [" spaced", "spaced ", "\u2003spaced", "a\u2028b"])
+def test_a_key_is_erased_as_it_was_stored_spaces_and_all(small, tmp_path, monkeypatch, key):
+    monkeypatch.setenv("OPPORTUNE_DATA_DIR", str(small.data_dir))
+    own, other = (event(0, 0)._replace(event_id=f"e{n}", recipient_key=key) for n in (1, 2))
+    other = other._replace(recipient_key=key.strip() + "-other")
+    with EventLog(small.events_dir) as log:
+        log.append([own, other])
+    file = tmp_path / "people.txt"
+    file.write_text(f"\n{key}\n  \n")
+    told = CliRunner().invoke(app, ["erase", "--keys-file", str(file)])
+    assert told.exit_code == 0, told.output
+    assert "no event" not in told.stdout
+    with EventLog(small.events_dir) as log:
+        assert log.of_recipient(key) == []
+        assert len(log.of_recipient(other.recipient_key)) == 1
+
+
 def test_the_path_of_the_proof_is_whole_on_one_line_however_narrow(small, monkeypatch):
     monkeypatch.setenv("OPPORTUNE_DATA_DIR", str(small.data_dir))
     monkeypatch.setattr("pipelines.privacy_commands.OUT.width", 40)
