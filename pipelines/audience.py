@@ -109,7 +109,7 @@ def audience_of(rows: pl.DataFrame, send: ScoreRequest, *, file: Path) -> Audien
     own = [name for name in OWN if name in once.columns]
     if own:
         kinds = once.select(own).unique(maintain_order=True)
-        told = _told(file, once, kinds, send)
+        told = _told(file, rows, kinds, send)
         once = once.join(
             pl.concat([kinds, told], how="horizontal"),
             on=own, how="left", nulls_equal=True, maintain_order="left",
@@ -151,14 +151,14 @@ def _told(file: Path, rows: pl.DataFrame, kinds: pl.DataFrame, send: ScoreReques
         try:
             ask = ask_of(ScoreRequest.model_validate(shared | said))
         except ValidationError as error:
-            problem = f"recipient {_first_of(rows, kind)}: {mistakes_of(error)}"
+            problem = f"row {_first_of(rows, kind)}: {mistakes_of(error)}"
             raise FileUnusableError(str(file), problem, "see docs/api.md, asking") from error
         for name in kinds.columns:
             found[f"told_{name}"].append(getattr(ask, _ASKED[name]))
     return pl.DataFrame(found, schema={f"told_{name}": OWN[name] for name in kinds.columns})
 
 
-def _first_of(rows: pl.DataFrame, kind: dict[str, Any]) -> str:
-    """The key of the first row of a kind."""
+def _first_of(rows: pl.DataFrame, kind: dict[str, Any]) -> int:
+    """The first row of a kind, from 0; a key would end up in the record of the run."""
     is_so = [pl.col(name).eq_missing(pl.lit(value)) for name, value in kind.items()]
-    return str(rows.filter(*is_so)[KEY][0])
+    return int(rows.select(pl.all_horizontal(is_so).arg_max()).item())

@@ -1,5 +1,6 @@
 """The command `opportune`: the edge where settings and the clock are read."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from features.events.mapping import load_mapping
 from features.witness import witness
 from pipelines.arm_commands import choose_arm_command
 from pipelines.audit_commands import audit_app, me
-from pipelines.console import ERR, OUT, errors_shown, run_shown, say
+from pipelines.console import ERR, OUT, UNUSABLE, errors_shown, run_shown, say
 from pipelines.evaluate_commands import evaluate_command
 from pipelines.feature_commands import backfill_command, materialize_command
 from pipelines.ingest import IngestProgress, ingest
@@ -182,8 +183,12 @@ app.add_typer(switch_app)
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; a fault of ours ends it with 2, for 1 is an alarm to a scheduler."""
+    try:
+        app()
+    except Exception:  # noqa: BLE001  whatever it is
+        ERR.print_exception()
+        sys.exit(UNUSABLE)
 
 
 if __name__ == "__main__":

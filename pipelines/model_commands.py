@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from features.audit import Action
-from features.events.schema import SECOND_US
+from features.events.schema import EARLIEST_US, LATEST_US, SECOND_US
 from models.errors import ModelError
 from models.gates import Route
 from models.registry import ModelFolder
@@ -171,6 +171,9 @@ def registry_of(settings: Settings) -> "MlflowRegistry":
 
 
 def micros_of(moment: datetime) -> int:
-    """A moment in microseconds; a naive one is UTC."""
+    """A moment in microseconds; a naive one is UTC. One that no event may have ends the command."""
     aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return round(aware.timestamp() * SECOND_US)
+    micros = round(aware.timestamp() * SECOND_US)
+    if not EARLIEST_US <= micros < LATEST_US:
+        raise typer.BadParameter(f"{moment} is not between 1990 and 2100")
+    return micros

@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -44,8 +45,8 @@ def runs_command(
 
 def runs_table(runs: list[Run]) -> Table:
     """A line a run."""
-    table = Table(title="Runs", title_justify="left")
-    for column in ("run", "began", "command", "as of", "outcome"):
+    table = Table(title="Runs", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("run", "began", "command", "outcome"):
         table.add_column(column, no_wrap=True)
     table.add_column("seconds", justify="right")
     table.add_column("what", overflow="fold")
@@ -54,10 +55,9 @@ def runs_table(runs: list[Run]) -> Table:
             run.id[-6:],
             _minute(run.began_at),
             run.command,
-            _minute(run.as_of),
             run.outcome,
             _seconds(run.seconds),
-            escape(_what(run)),
+            escape(", ".join(text for text in (_as_of(run), _what(run)) if text)),
             style=STYLES.get(run.outcome),
         )
     return table
@@ -98,6 +98,10 @@ def _shown(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value)) or "none"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _as_of(run: Run) -> str:
+    return f"as of {_minute(run.as_of)}" if run.as_of else ""
 
 
 def _minute(moment: str) -> str:

@@ -95,7 +95,10 @@ def serve_command(
 
 
 def ui_command(
-    *, port: Annotated[int, typer.Option(help="Listen on this port of 127.0.0.1.")] = 5000
+    *,
+    port: Annotated[
+        int, typer.Option(help="Listen on this port of 127.0.0.1.", min=1, max=65_535)
+    ] = 5000,
 ) -> None:
     """Open MLflow's screen on runs, versions and aliases.
 

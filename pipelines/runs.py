@@ -195,7 +195,7 @@ def recorded(  # noqa: PLR0913  what a run is known by
             recorder.end(FAILED, error=str(error), exit_code=2)
             raise
         except BaseException as error:
-            recorder.end(FAILED, error=type(error).__name__, exit_code=1)
+            recorder.end(FAILED, error=type(error).__name__, exit_code=2)
             raise
         code = recorder.exit_code
         recorder.end(_outcome(code), error=recorder.error, exit_code=code)

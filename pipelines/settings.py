@@ -1,10 +1,13 @@
 """What the environment tells the command line; nothing else reads environment variables."""
 
 from pathlib import Path
+from typing import Final
 
 from pydantic import Field
 
 from serving.settings import DataSettings
+
+LONGEST_DAYS: Final = 36_525  # a hundred years: more is a mistake of unit
 
 
 class Settings(DataSettings):
@@ -28,15 +31,16 @@ class Settings(DataSettings):
         "`candidate` for a person.",
     )
     retain_events_days: float = Field(
-        0.0, description="Days for which events are kept; 0 for ever.", ge=0
+        0.0, description="Days for which events are kept; 0 for ever.", ge=0, le=LONGEST_DAYS
     )
     retain_decisions_days: float = Field(
-        0.0, description="Days for which decisions are kept; 0 for ever.", ge=0
+        0.0, description="Days for which decisions are kept; 0 for ever.", ge=0, le=LONGEST_DAYS
     )
     retain_rejects_days: float = Field(
         0.0,
         description="Days for which rejected rows and the quarantine are kept; 0 for ever.",
         ge=0,
+        le=LONGEST_DAYS,
     )
 
     @property

@@ -72,6 +72,11 @@ def up(settings: Settings, ports: Ports) -> Iterator[Up]:
             "OPPORTUNE_TRACKING_URI", "it names an MLflow server that is up already",
             "start `opportune serve` with OPPORTUNE_MLFLOW_URL",
         )  # fmt: skip
+    if ports.service == ports.mlflow:
+        raise StoreUnavailableError(
+            f"127.0.0.1:{ports.mlflow}", "both were given this port",
+            "choose two by --port and --mlflow-port",
+        )  # fmt: skip
     for port in (ports.service, ports.mlflow):
         if free_port(port) != port:
             raise StoreUnavailableError(

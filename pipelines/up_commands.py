@@ -14,9 +14,12 @@ from serving.settings import ServingSettings
 def up_command(
     *,
     port: Annotated[
-        int | None, typer.Option(help="Score on this port of the host. [default: 8080]")
+        int | None,
+        typer.Option(help="Score on this port of the host. [default: 8080]", min=1, max=65_535),
     ] = None,
-    mlflow_port: Annotated[int, typer.Option(help="MLflow's port of 127.0.0.1.")] = 5000,
+    mlflow_port: Annotated[
+        int, typer.Option(help="MLflow's port of 127.0.0.1.", min=1, max=65_535)
+    ] = 5000,
 ) -> None:
     """Start MLflow and the scoring service together, for one machine, until interrupted.
 

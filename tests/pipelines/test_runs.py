@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from features.errors import StoreUnavailableError
-from pipelines.cli import app
+from pipelines.cli import app, main
 from pipelines.console import EXPECTED
 from pipelines.run_folders import KEEP_DAYS, KEEP_RUNS, tidy
 from pipelines.runs import (
@@ -79,7 +79,7 @@ def test_every_step_is_on_disk_when_it_begins_with_the_seconds_of_the_one_before
             StoreUnavailableError("redis://me:secret@host/0", "is\naway", "start it"),
             FAILED, 2, "redis://...@host/0: is away; start it",
         ),
-        (ValueError("a row of data"), FAILED, 1, "ValueError"),
+        (ValueError("a row of data"), FAILED, 2, "ValueError"),
         (KeyboardInterrupt(), INTERRUPTED, None, ""),
         (typer.Exit(1), DONE, 1, ""),
         (typer.Exit(3), FAILED, 3, ""),
@@ -174,11 +174,10 @@ def test_commands_are_listed_newest_first_with_what_came_of_them(opportune, tmp_
     assert [run.command for run in runs_in(runs_dir)] == ["rollback", "check", "ingest"]
     shown = opportune("runs")
     assert shown.exit_code == 0
-    rows = [line.split("│") for line in shown.stdout.splitlines() if line.startswith("│")]
-    rows = [[cell.strip() for cell in row[1:-1]] for row in rows if row[1].strip()]  # not folded
-    assert [row[2] for row in rows] == ["rollback", "check", "ingest"]
+    rows = [line.split(maxsplit=6) for line in shown.stdout.splitlines() if line[1:7].isalnum()]
+    assert [row[3] for row in rows] == ["rollback", "check", "ingest"]
     assert [row[4] for row in rows] == ["failed", "done", "done"]
-    assert rows[1][3] == "2024-01-02 00:00"
+    assert rows[1][6].startswith("as of 2024-01-02 00:00")
     assert "accepted 1" in rows[2][6]
     assert "churn" in runs_in(runs_dir)[0].error
     ingested = runs_in(runs_dir)[-1]
@@ -239,3 +238,28 @@ def test_the_next_command_says_which_one_was_killed(opportune, record, runs_dir)
     assert folder.name in said
     assert "killed" not in opportune("check").stderr
     assert "killed" in opportune("runs").stdout
+
+
+def test_in_a_narrow_terminal_what_came_of_a_run_is_still_readable(opportune, monkeypatch):
+    opportune("check", "--as-of", "2024-01-02")
+    monkeypatch.setattr("pipelines.record_commands.OUT.width", 80)
+    lines = opportune("runs").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum("as of 2024-01-02" in line for line in lines) == 1
+    assert len(lines) < 8
+
+
+def test_a_fault_of_ours_ends_with_2_for_1_is_an_alarm(monkeypatch, capsys):
+    monkeypatch.setattr("pipelines.cli.app", lambda: 1 / 0)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01", "1970-01-01", "2100-01-01", "9999-12-31"])
+@pytest.mark.parametrize("command", ["check", "monitor", "retrain", "evaluate", "serve"])
+def test_a_moment_that_no_event_may_have_is_refused(opportune, command, moment):
+    told = opportune(command, "--as-of", moment)
+    assert told.exit_code == 2
+    assert "is not between 1990 and 2100" in " ".join(told.stderr.split())

@@ -548,9 +548,9 @@ def test_without_any_champion_there_is_no_plan_of_priors(order, world, tmp_path)
         ({"recipient_key": ["a", None]}, "in row 1"),
         ({"recipient_key": ["a", ""]}, "in row 1"),
         ({"recipient_key": [1.5]}, "write it as text"),
-        ({"recipient_key": ["a", "b"], "timezone": ["UTC", "Mars"]}, "b: timezone = 'Mars'"),
-        ({"recipient_key": ["a"], "previous_band": ["huge"]}, "a: previous_band = 'huge'"),
-        ({"recipient_key": ["a"], "default_at": ["soon"]}, "recipient a: default_at"),
+        ({"recipient_key": ["a", "b"], "timezone": ["UTC", "Mars"]}, "row 1: timezone = 'Mars'"),
+        ({"recipient_key": ["a"], "previous_band": ["huge"]}, "row 0: previous_band = 'huge'"),
+        ({"recipient_key": ["a"], "default_at": ["soon"]}, "row 0: default_at"),
     ],
 )
 def test_a_mistake_in_the_audience_is_named_with_its_remedy(tmp_path, columns, said):
