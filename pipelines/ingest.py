@@ -14,7 +14,7 @@ from features.events.intake import Intake
 from features.events.log import EventLog
 from features.events.mapped import RowMapper, Skipped
 from features.events.mapping import Mapping, default_mapping
-from features.events.schema import Event, parse_event
+from features.events.schema import FIELDS, Event, parse_event
 from features.events.unreadable import Unreadable
 from pipelines.rejects import Reject, writing
 from pipelines.summary import IngestSummary
@@ -62,6 +62,8 @@ def ingest(  # noqa: PLR0913 - a step is a function of all it depends on
     summary = IngestSummary(file, rejects)
     intake = Intake(log, witness=witness)
     with open_rows(file, csv=mapping.csv if mapping else None) as source:
+        fields = FIELDS if mapping is None else None
+        known = set(source.columns)
         mapping = _checked(mapping, file, source)
         mapper = RowMapper(mapping, key_secret=key_secret)
         keys = frozenset(mapping.recipient_key.columns())
@@ -69,8 +71,12 @@ def ingest(  # noqa: PLR0913 - a step is a function of all it depends on
         with writing(rejects, keys=keys, private=private) as rejected:
             for rows in _batches(source.rows):
                 events = []
+                if fields is not None and (late := _names_of(rows) - known):
+                    known |= late
+                    wider = default_mapping(str(file), sorted(known & fields))
+                    mapper = RowMapper(wider, key_secret=key_secret)
                 for number, row in rows:
-                    outcome = _outcome(number, row, mapper, received_at=received_at)
+                    outcome = _outcome(number, row, mapper, fields, received_at=received_at)
                     if isinstance(outcome, Event):
                         events.append(outcome)
                     elif isinstance(outcome, Skipped):
@@ -97,13 +103,25 @@ def _batches(rows: Iterator[Numbered]) -> Iterator[list[Numbered]]:
         yield batch
 
 
+def _names_of(rows: list[Numbered]) -> set[str]:
+    """Of the columns of these rows: a line of NDJSON may have one that no line before it had."""
+    return {name for _, row in rows if not isinstance(row, Unreadable) for name in row}
+
+
 def _outcome(
-    number: int, row: Row | Unreadable, mapper: RowMapper, *, received_at: int
+    number: int,
+    row: Row | Unreadable,
+    mapper: RowMapper,
+    fields: frozenset[str] | None,
+    *,
+    received_at: int,
 ) -> Event | Skipped | Reject:
-    """What becomes of one row."""
+    """What becomes of one row; without a mapping nothing but our fields may be in it."""
     if isinstance(row, Unreadable):
         return Reject(number, row.reason.value, "", row.message, row.original)
     try:
+        if fields is not None and not row.keys() <= fields:
+            return parse_event(row, received_at=received_at)  # which refuses it
         raw = mapper.raw_of(row, number)
         return raw if isinstance(raw, Skipped) else parse_event(raw, received_at=received_at)
     except EventRejectedError as error:

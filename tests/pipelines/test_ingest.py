@@ -16,6 +16,7 @@ import yaml
 from features.errors import FileUnusableError, MappingInvalidError
 from features.events.log import EventLog
 from features.events.mapping import Mapping
+from features.events.schema import DAY_US
 from pipelines.ingest import ingest
 
 NOW = 1_800_000_000_000_000
@@ -224,3 +225,22 @@ def test_a_file_that_breaks_off_keeps_what_came_before_and_can_be_repeated(tmp_p
     file.write_bytes(whole)
     summary, ids, _ = run(file, tmp_path)
     assert len(ids) == 30_000 == summary.accepted + summary.duplicate
+
+
+def test_a_field_that_no_line_had_before_is_read_wherever_it_first_stands(tmp_path):
+    """The columns of NDJSON are those of its first lines; a later line may have more."""
+    plain = {"type": "sent", "recipient_key": "r", "occurred_at": "2024-01-02T00:00:00Z"}
+    late = {"send_id": "s", "received_at": "2024-01-03T00:00:00Z", "topics": ["a"]}
+    rows = [plain | {"event_id": f"e{n}"} for n in range(12_000)]
+    rows += [plain | late | {"event_id": "late"}, plain | {"event_id": "odd", "colour": "red"}]
+    file = tmp_path / "f.ndjson"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    summary, _, rejected = run(file, tmp_path)
+    assert (summary.accepted, dict(summary.rejected)) == (12_001, {"unknown_field": 1})
+    assert [row["row"] for row in rejected] == [12_002]
+    with EventLog(tmp_path / "log") as log:
+        stored = {event.event_id: event for _, event in log.read(limit=20_000)}
+    assert stored["late"].send_id == "s"
+    assert stored["late"].topics == ("a",)
+    assert stored["late"].received_at - stored["late"].occurred_at == DAY_US
+    assert stored["e0"].send_id == ""
