@@ -28,6 +28,7 @@ ERR: Final = Console(stderr=True, soft_wrap=True)
 EXPECTED: Final = (
     FeatureError,
     ModelError,
+    OSError,  # a disk that is full or may not be written; it names the file
     PlanError,
     RunError,
     ServingError,

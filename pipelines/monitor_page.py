@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
 
-import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from features.errors import FileUnusableError
 from features.events.schema import SECOND_US
+from pipelines.json_files import put_json
 from pipelines.monitor_view import in_order, value_of
 from pipelines.monitored import Monitored
 from training import plots
@@ -35,9 +35,11 @@ def made(folder: Path) -> Path:
 
 def write_page(told: Monitored, folder: Path) -> None:
     """Write `monitor.html` and `monitor.json` into a folder that is there."""
-    plain = orjson.dumps(told.to_json(), option=orjson.OPT_INDENT_2)
-    (folder / PLAIN).write_bytes(plain + b"\n")
-    (folder / PAGE).write_text(page_of(told))
+    page = page_of(told)
+    put_json(folder / PLAIN, told.to_json())
+    scratch = folder / f".{PAGE}.tmp"
+    scratch.write_text(page)
+    scratch.replace(folder / PAGE)
 
 
 def page_of(told: Monitored) -> str:

@@ -1,6 +1,8 @@
 """Runs on record: steps kept as they begin, killed ones known by their lock, old ones removed."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -263,3 +265,13 @@ def test_a_moment_that_no_event_may_have_is_refused(opportune, command, moment):
     told = opportune(command, "--as-of", moment)
     assert told.exit_code == 2
     assert "is not between 1990 and 2100" in " ".join(told.stderr.split())
+
+
+def test_a_disk_that_refuses_is_one_line_and_no_alarm(opportune, monkeypatch):
+    def refused(*_args, **_named):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/data/x")
+
+    monkeypatch.setattr("features.events.log.EventLog.scan", refused)
+    told = opportune("check")
+    assert (told.exit_code, told.stderr.count("\n")) == (2, 1 + told.stderr.count("check:"))
+    assert "Read-only file system: '/data/x'" in told.stderr
