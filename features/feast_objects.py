@@ -6,6 +6,7 @@ computed at the labels' own moments, joined point in time by Feast.
 """
 
 import inspect
+import os
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -153,7 +154,8 @@ def write_source(
     """
     target = source_file(view, data_dir, day=day)
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(f".{target.stem}.tmp")  # no reader of a folder sees it
+    # Dotted, no reader of a folder sees it; its own, another process may write the same view.
+    scratch = target.with_name(f".{target.stem}.{os.getpid()}.tmp")
     frame.write_parquet(scratch, compression="snappy", metadata=about)
     scratch.replace(target)
 

@@ -184,7 +184,7 @@ def simulate_command(
 
 def demo_command(
     *,
-    recipients: Annotated[int, typer.Option(help="How many people.", min=600)] = 4_000,
+    recipients: Annotated[int, typer.Option(help="How many people.", min=1_200)] = 4_000,
     weeks: Annotated[
         int, typer.Option(help="How many weeks of mail before the service decides.", min=24)
     ] = 24,

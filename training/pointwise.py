@@ -113,10 +113,12 @@ def require(name: str, y: Floats, is_test: NDArray[np.bool_], *, rows: int, rare
         TooFewRowsError: Training or test have fewer than `rows` rows, or than `rarer` of a class.
     """
     for part, what in ((~is_test, "training rows"), (is_test, "test rows")):
-        found = int(min(y[part].sum(), (1 - y[part]).sum()))
-        if part.sum() < rows or found < rarer:
-            short = f"{what}, {found} of the rarer class"
-            raise TooFewRowsError(name, rows=int(part.sum()), need=rows, what=short)
+        n, found = int(part.sum()), int(min(y[part].sum(), (1 - y[part]).sum()))
+        if n < rows:
+            raise TooFewRowsError(name, rows=n, need=rows, what=what)
+        if found < rarer:
+            short = f"of the rarer class among {n} {what}"
+            raise TooFewRowsError(name, rows=found, need=rarer, what=short)
 
 
 def fit_pointwise(

@@ -45,7 +45,7 @@ def played(tmp_path_factory):
     own = {"DEMO_EXIT": "1", "OPPORTUNE_DATA_DIR": str(var), "COLUMNS": "200"}
     command = [str(Path(sys.executable).with_name("opportune")), "demo"]
     done = subprocess.run(
-        [*command, "--recipients", "600", "--weeks", "24"], env={**os.environ, **own},
+        [*command, "--recipients", "1200", "--weeks", "24"], env={**os.environ, **own},
         capture_output=True, text=True, timeout=480, check=False,
     )  # fmt: skip
     outcome = Outcome(done.returncode, done.stdout, done.stderr)
@@ -136,7 +136,7 @@ def test_it_writes_no_address(played):
             assert {a for a in found if not a.endswith(b"example.com")} == set(), file
 
 
-@pytest.mark.parametrize("words", [("--recipients", "100"), ("--weeks", "4")])
+@pytest.mark.parametrize("words", [("--recipients", "1199"), ("--weeks", "4")])
 def test_a_world_too_small_to_learn_from_is_refused_at_once(words):
     command = [str(Path(sys.executable).with_name("opportune")), "demo", *words]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -12,7 +12,8 @@ from models.specs.churn import RISKS, SPEC
 from training.baselines import logistic
 from training.calibration import Platt, fit_bent
 from training.curve import Curve
-from training.pointwise import Labelled, Leaves, fit_pointwise, recent_of
+from training.errors import TooFewRowsError
+from training.pointwise import Labelled, Leaves, fit_pointwise, recent_of, require
 from training.recipe import Order
 from training.trees import raw_score
 
@@ -112,3 +113,17 @@ def test_a_share_of_the_zeros_gives_the_chances_of_all_of_them(data):
 def test_raw_scores_come_back_from_probabilities(platt):
     raw = np.linspace(-3, 3, 50)
     np.testing.assert_allclose(platt.raw_of(platt.apply(raw)), raw, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("n_positive", "rows", "said"),
+    [
+        (40, 100, "40 of the rarer class among 500 training rows, at least 50 are needed"),
+        (60, 1_000, "500 training rows, at least 1000 are needed"),
+    ],
+)
+def test_too_little_is_refused_by_the_number_that_is_too_small(n_positive, rows, said):
+    y = np.zeros(1_000)
+    y[:n_positive] = y[500 : 500 + n_positive] = 1.0
+    with pytest.raises(TooFewRowsError, match=said):
+        require("churn", y, np.arange(1_000) >= 500, rows=rows, rarer=50)
