@@ -7,8 +7,9 @@ worse, and what would change the verdict.
 from collections.abc import Sequence
 from math import ceil
 
-from models.gates import Limits, failing_slices
+from models.gates import failing_slices
 from models.report import NORMAL_95, Report, Row, Slice
+from models.verdict import Limits
 
 
 def card_of(report: Report) -> str:
@@ -23,6 +24,13 @@ def card_of(report: Report) -> str:
         lines += [
             f"Predicted {told.predicted:.1%}, observed {told.observed:.1%}: shift "
             f"{told.shift} log odds, slope {told.slope}.",
+            "",
+        ]
+    if report.decisions is not None:
+        told_of = report.decisions
+        lines += [
+            f"Decided otherwise than by the champion: {told_of.otherwise.value:.1%} of "
+            f"{told_of.n:,} ({told_of.what}; near equals are no change).",
             "",
         ]
     if report.slices:

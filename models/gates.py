@@ -11,95 +11,27 @@ Failure mode: the bounds are those of one test; a candidate tried again on the s
 it passes has been chosen by luck.
 """
 
-from dataclasses import dataclass
-from enum import StrEnum
+from math import inf, isnan, nan
 from statistics import NormalDist
 from typing import Final
 
-from models.bundle import PARITY_LIMIT
 from models.report import Measured, Report, Row, Slice
+from models.speed import Speed
+from models.verdict import Gate, Limits, Route, Verdict
 
 LOG_LOSS: Final = "log loss"
 PROOFS: Final = ("max difference", "on thresholds")
 _NORMAL: Final = NormalDist()
-
-
-class Route(StrEnum):
-    """What a candidate is held against."""
-
-    REFRESH = "refresh"
-    NEW_SPEC = "new-spec"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the gates ask for; the error rates above are those of the defaults.
-
-    Args:
-        alpha: One-sided error rate of non-inferiority, and of all slices together (Holm).
-        alpha_better: The same of "better": the end of the 95 % interval that a report calls a
-            baseline beaten by.
-        min_recipients: In the test; below, "no difference" only means "not looked".
-        min_of_a_class: Positives and negatives in the test, for probabilities.
-        refresh_share: How much of the champion's log loss a refresh may cost.
-        refresh_margin: The same in the units of NDCG@10 and nats per event.
-        baseline_margin: What a new spec has to have over the best baseline.
-        max_shift, max_shift_reach: Calibration in the large and the end of its interval, in
-            log odds: 0.10 is 0.4 percentage points at 5 %, 2.5 at 50 %.
-        slope_low, slope_high: Where the interval of the calibration slope has to lie.
-        max_ece: Expected calibration error, over two standard errors.
-        slice_share, slice_margin: As `refresh_*`, for one slice.
-        slice_recipients: Slices of fewer are shown and not judged.
-        parity: Exported graph against the fitted model.
-    """
-
-    alpha: float = 0.05
-    alpha_better: float = 0.025
-    min_recipients: int = 2_000
-    min_of_a_class: int = 200
-    refresh_share: float = 0.005
-    refresh_margin: float = 0.003
-    baseline_margin: float = 0.0
-    max_shift: float = 0.10
-    max_shift_reach: float = 0.20
-    slope_low: float = 0.80
-    slope_high: float = 1.25
-    max_ece: float = 0.02
-    slice_share: float = 0.02
-    slice_margin: float = 0.012
-    slice_recipients: int = 500
-    parity: float = PARITY_LIMIT
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """One rule and its outcome, with what was found beside what is asked for."""
-
-    name: str
-    passed: bool
-    said: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Every gate's outcome."""
-
-    route: Route
-    gates: tuple[Gate, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether all gates are."""
-        return all(gate.passed for gate in self.gates)
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why not, in words; empty when it passed."""
-        return tuple(f"{gate.name}: {gate.said}" for gate in self.gates if not gate.passed)
+_Z: Final = _NORMAL.inv_cdf(0.975)
 
 
 def judge(
-    candidate: Report, champion: Report | None, route: Route, limits: Limits | None = None
+    candidate: Report,
+    champion: Report | None,
+    route: Route,
+    limits: Limits | None = None,
+    *,
+    speed: Speed | None = None,
 ) -> Verdict:
     """Judge a candidate.
 
@@ -107,6 +39,7 @@ def judge(
         champion: The report of the champion that it would take the place of, None where there
             is none that answers the same question. The comparison itself is the candidate's
             report's: only there stand both on the same rows.
+        speed: How long its graph takes, measured just now; no gate on it when None.
     """
     limits = limits or Limits()
     gates = [_sample(candidate, limits)]
@@ -117,7 +50,9 @@ def judge(
     gates += [
         *_calibration(candidate, limits),
         _slices(candidate, limits),
+        *(_decisions(candidate, route, limits) if champion is not None else []),
         _parity(candidate, limits),
+        *([] if speed is None else [_latency(speed, limits)]),
     ]
     return Verdict(route, tuple(gates))
 
@@ -180,35 +115,39 @@ def _bound(name: str, row: Row, needed: float, alpha: float) -> Gate:
     """One-sided: the lower bound of the gain has to be above what is needed."""
     gain = row.gain
     assert gain is not None  # noqa: S101  both callers looked
-    low = gain.value - _NORMAL.inv_cdf(1 - alpha) * gain.se
+    # At 2.5 % exactly the end of the interval, also where that is not symmetric.
+    low = gain.low + (1 - _NORMAL.inv_cdf(1 - alpha) / _Z) * (gain.value - gain.low)
     said = f"gain over {row.method} {gain.value:+.4f}, at least {low:+.4f}, needed {needed:+.4f}"
     return Gate(name, low > needed, said)
 
 
 def _allowed(report: Report, row: Row, limits: Limits) -> float:
-    if report.gain_of == LOG_LOSS:
-        return limits.refresh_share * row.measures[LOG_LOSS].value
-    return limits.refresh_margin
+    """What a refresh may cost; not a number, which nothing passes, where the champion has none."""
+    if report.gain_of != LOG_LOSS:
+        return limits.refresh_margin
+    loss = row.measures.get(LOG_LOSS)
+    return nan if loss is None else limits.refresh_share * loss.value
 
 
 def _calibration(report: Report, limits: Limits) -> list[Gate]:
     if report.gain_of != LOG_LOSS:
         return []
-    found = report.calibration
-    if found is None:
+    found, ece = report.calibration, report.row.measures.get("ECE")
+    if found is None or ece is None:
         return [
             Gate("calibration", passed=False, said="it was not measured; retrain on more history")
         ]
-    shift, slope, ece = found.shift, found.slope, report.row.measures["ECE"]
-    reach = max(abs(shift.low), abs(shift.high))
+    shift, slope, most_reach = found.shift, found.slope, limits.max_shift_reach
     most = limits.max_ece + 2 * ece.se
     return [
         Gate(
             "calibration in the large",
-            abs(shift.value) < limits.max_shift and reach <= limits.max_shift_reach,
+            abs(shift.value) < limits.max_shift
+            and -most_reach <= shift.low
+            and shift.high <= most_reach,
             f"predicted {found.predicted:.1%}, observed {found.observed:.1%}: {shift.value:+.3f} "
             f"[{shift.low:+.3f}, {shift.high:+.3f}] log odds, allowed ±{limits.max_shift} "
-            f"within ±{limits.max_shift_reach}",
+            f"within ±{most_reach}",
         ),
         Gate(
             "calibration slope",
@@ -230,11 +169,48 @@ def _slices(report: Report, limits: Limits) -> Gate:
     return Gate("slices", passed=False, said=f"surely worse: {'; '.join(told)}")
 
 
+def _decisions(report: Report, route: Route, limits: Limits) -> list[Gate]:
+    """More than a share of decisions changed waits for a person, who may force it."""
+    if report.champion is None:
+        return []  # the gate of the champion has said so
+    found = report.decisions
+    if found is None:
+        said = "nobody counted what would be decided otherwise; retrain while it is champion"
+        return [Gate("decisions", passed=False, said=said)]
+    share, n = found.otherwise, found.n
+    most = limits.refresh_otherwise if route is Route.REFRESH else limits.spec_otherwise
+    said = f"{found.what}: {share.value:.1%} [{share.low:.1%}, {share.high:.1%}] of {n:,}"
+    gates = [Gate("decisions", share.value <= most, f"{said}, allowed {most:.0%}")]
+    if found.entropy is not None:
+        least = limits.entropy_share * found.champion_entropy
+        said = f"of the hours chosen: {found.entropy:.2f} nats, at least {least:.2f}"
+        gates.append(Gate("spread", found.entropy >= least, said))
+    return gates
+
+
 def _parity(report: Report, limits: Limits) -> Gate:
-    found = [report.parity[name] for name in PROOFS if name in report.parity]
-    worst = max(found, default=float("inf"))
-    said = f"graph and fitted model differ by {worst:.1e}, allowed {limits.parity:.0e}"
-    return Gate("parity", worst <= limits.parity, said)
+    missing = [name for name in PROOFS if name not in report.parity]
+    if missing:
+        said = f"not proven: {', '.join(missing)}; retrain"
+        return Gate("parity", passed=False, said=said)
+    found = [report.parity[name] for name in PROOFS]
+    said = f"graph and fitted model differ by {max(found, key=_badness):.1e}"
+    passed = all(value <= limits.parity for value in found)
+    return Gate("parity", passed, f"{said}, allowed {limits.parity:.0e}")
+
+
+def _latency(speed: Speed, limits: Limits) -> Gate:
+    most = limits.row_us
+    said = f"one row takes {speed.row_us:.0f} µs in the graph"
+    if speed.champion_us is not None:
+        most = min(most, max(limits.row_free_us, limits.row_share * speed.champion_us))
+        said += f", in the champion's {speed.champion_us:.0f}"
+    return Gate("latency", speed.row_us <= most, f"{said}, allowed {most:.0f}")
+
+
+def _badness(difference: float) -> float:
+    """What is no number is the worst there is."""
+    return inf if isnan(difference) else difference
 
 
 def _against(part: Slice) -> Measured | None:
@@ -242,7 +218,14 @@ def _against(part: Slice) -> Measured | None:
 
 
 def _chance(gain: Measured, at_least: float) -> float:
-    """The p-value of "the gain is at least so much"; small when it surely is not."""
-    if gain.se == 0:
-        return 1.0 if gain.value >= at_least else 0.0
-    return _NORMAL.cdf((gain.value - at_least) / gain.se)
+    """The p-value of "the gain is at least so much"; small when it surely is not.
+
+    By the side of the interval that looks at what is asked; no number is surely not enough.
+    """
+    away = gain.value - at_least
+    side = gain.value - gain.low if away >= 0 else gain.high - gain.value
+    if isnan(away) or isnan(side):
+        return 0.0
+    if side <= 0:
+        return 1.0 if away >= 0 else 0.0
+    return _NORMAL.cdf(_Z * away / side)

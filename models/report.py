@@ -5,6 +5,7 @@ who decides (`card.py`). It says plainly where a baseline was not beaten, and fo
 """
 
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -100,6 +101,24 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Decisions:
+    """What would be decided otherwise than by the champion.
+
+    Args:
+        what: What is decided, in words.
+        n: Decisions looked at.
+        otherwise: Share of them that change.
+        entropy, champion_entropy: Of the hours chosen, nats; None where no hour is.
+    """
+
+    what: str
+    n: int
+    otherwise: Measured
+    entropy: float | None = None
+    champion_entropy: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A model beside its baselines on data later than its training.
 
@@ -110,6 +129,7 @@ class Report:
         champion: The champion of that day on the same rows, where it answers the same question.
         alternatives: Other ways to fit the same rows, tried each time; no gate asks for them.
         slices: Parts of the test, worst first; empty in reports of earlier versions.
+        decisions: None where no champion answered, and in reports of earlier versions.
     """
 
     model: str
@@ -126,12 +146,14 @@ class Report:
     sample: Sample | None = None
     slices: list[Slice] = field(default_factory=list)
     alternatives: list[Row] = field(default_factory=list)
+    decisions: Decisions | None = None
 
     @property
     def best_baseline(self) -> Row | None:
         """The baseline that the model has least over."""
         rated = [(row.gain.value, row) for row in self.baselines if row.gain is not None]
-        return min(rated, key=lambda pair: pair[0])[1] if rated else None
+        # A gain that is no number is less than any: no baseline hides behind another.
+        return min(rated, key=lambda pair: (not isnan(pair[0]), pair[0]))[1] if rated else None
 
     @property
     def not_beaten(self) -> list[str]:
@@ -179,6 +201,8 @@ class Report:
             if row.gain is not None:
                 flat[f"{stem}gain"] = row.gain.value
                 flat[f"{stem}gain.low"] = row.gain.low
+        if self.decisions is not None:
+            flat["decisions_otherwise"] = self.decisions.otherwise.value
         return flat | self._of_calibration()
 
     def _of_calibration(self) -> dict[str, float]:

@@ -20,10 +20,10 @@ from features.events.world_parameters import Twists
 from features.events.world_shift import Shift
 from features.feast_store import FeastStore
 from features.online import open_store
-from models.gates import Verdict
 from models.mlflow_registry import MlflowRegistry
 from models.registry import ModelFolder
 from models.specs import SPECS
+from models.verdict import Verdict
 from pipelines.closed_loop import ClosedLoop, Worth, worth
 from pipelines.demo_scenes import Scores, rendered, scored
 from pipelines.demo_servers import Servers

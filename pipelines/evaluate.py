@@ -6,8 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from models.bundle import load_bundle
-from models.gates import Verdict
 from models.mlflow_registry import CANDIDATE, CHAMPION, MlflowRegistry, Version
+from models.verdict import Verdict
 from pipelines.promote import version_of
 from pipelines.review import review
 from training.monitoring.champions import backtest_fact

@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from models.gates import Verdict
+from models.verdict import Verdict
 
 
 def gates_table(name: str, version: str, verdict: Verdict) -> Table:

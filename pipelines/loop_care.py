@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from features.events.log import EventLog
 from features.feast_store import FeastStore
-from models.gates import Verdict
 from models.mlflow_registry import MlflowRegistry
 from models.registry import ModelFolder
+from models.verdict import Verdict
 from pipelines.monitor_commands import monitored
 from pipelines.monitored import Monitored
 from pipelines.promote import promote

@@ -9,9 +9,9 @@ from rich.table import Table
 from features.audit import Action
 from features.events.schema import EARLIEST_US, LATEST_US, SECOND_US
 from models.errors import ModelError
-from models.gates import Route
 from models.registry import ModelFolder
 from models.specs import BY_NAME
+from models.verdict import Route
 from pipelines.audit_commands import noted
 from pipelines.console import OUT, REFUSED, errors_shown, run_shown, show_error
 from pipelines.gates_view import gates_table

@@ -6,9 +6,11 @@ from tempfile import TemporaryDirectory
 
 from models.bundle import Bundle, load_bundle, report_of
 from models.errors import BundleCorruptError, BundleMismatchError, ParityError
-from models.gates import Route, Verdict, judge
+from models.gates import judge
 from models.mlflow_registry import CHAMPION, MlflowRegistry, Version
 from models.report import read_report
+from models.speed import speed_of
+from models.verdict import Route, Verdict
 from training.recipe import Sitting
 
 
@@ -33,11 +35,12 @@ def review(
         report = read_report(report_of(bundle.folder))
         sitting = sitting_champion(version.name, registry=registry, into=_new(scratch, "champion"))
         if sitting is None or not _same_question(sitting.bundle, bundle):
-            return judge(report, None, route or Route.NEW_SPEC)
+            return judge(report, None, route or Route.NEW_SPEC, speed=speed_of(bundle))
         if report.champion is None or report.champion.method != sitting.method:
             report = replace(report, champion=None)  # it stood beside another one
         champion = read_report(report_of(sitting.bundle.folder))
-        return judge(report, champion, route or Route.REFRESH)
+        speed = speed_of(bundle, sitting.bundle)
+        return judge(report, champion, route or Route.REFRESH, speed=speed)
 
 
 def sitting_champion(name: str, *, registry: MlflowRegistry, into: Path) -> Sitting | None:

@@ -16,6 +16,7 @@ from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Final
 
 from features.events.schema import SECOND_US
+from models.specs.churn import EDGES
 from serving.asks import Ask
 from serving.hours import MIN_EVIDENCE
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from serving.settings import ServingSettings
 
 POLICY: Final = "default@3"
-EDGES: Final = (0.35, 0.65)  # of the bands of churn
 STAYS: Final = 0.05  # so far past an edge a known band moves
 
 

@@ -27,6 +27,7 @@ from training.churn_trial import (
 )
 from training.curve import Curve
 from training.dataset import fingerprint
+from training.decided import of_bands
 from training.errors import LabelsImmatureError, TooFewRowsError
 from training.export import Exported, prove
 from training.graphs import Nodes, of_nodes
@@ -136,7 +137,14 @@ def _measured(
     methods = {method: answers[method]} | dict(answers) | {k: p[:, 0] for k, p in old.items()}
     found = tested.of_probabilities(y, methods, test)
     shown = f"{len(y)} recipients at {shown_day(int(test['at'][0]))}, {y.mean():.1%} silent after"
-    report = replace(report, test=shown, row=found.row, baselines=found.baselines)
+    people = test["recipient_key"].to_list()
+    report = replace(
+        report,
+        test=shown,
+        row=found.row,
+        baselines=found.baselines,
+        decisions=next((of_bands(answers[method], p[:, 0], people) for p in old.values()), None),
+    )
     return found.complete(report, order.data)
 
 

@@ -25,6 +25,8 @@ def _ages_well(feature: Feature) -> bool:
 # For the fallback of short logs alone: BG/NBD and logistic RFM go by the whole past.
 HISTORY: Final = ("active_total", "days_since_first_active", "spent_total")
 
+EDGES: Final = (0.35, 0.65)  # between a low, a medium and a high risk
+
 UNSUBSCRIBE, COMPLAINT = "p_unsubscribe", "p_complaint"
 # Without a model: what mails get on average (Mailchimp 2019, Omeda 2023).
 RISKS = {UNSUBSCRIBE: 0.002, COMPLAINT: 0.0002}

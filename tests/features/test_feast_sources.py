@@ -6,7 +6,6 @@ import polars as pl
 
 from features.feast_objects import make_missing_sources, objects, source_file, write_source
 
-
 ROUNDS = 20
 
 

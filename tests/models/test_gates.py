@@ -15,12 +15,16 @@ from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_
 from sklearn.calibration import CalibratedClassifierCV
 
 from models.card import card_of
-from models.gates import Limits, Route, failing_slices, judge
-from models.report import Calibration, Measured, Report, Row, Sample, Slice, read_report
+from models.gates import failing_slices, judge
+from models.report import Calibration, Decisions, Measured, Report, Row, Sample, Slice, read_report
+from models.speed import Speed
+from models.verdict import Limits, Route
 from training import clusters, comparison, metrics, slices
 from training.baselines import base_rate
+from training.decided import of_bands
 
 PARITY = {"rows": 10_000.0, "max difference": 2e-7, "on thresholds": 1e-7}
+FEW = Decisions("band of risk", 5_000, Measured(0.06, 0.05, 0.07))
 SOUND = Calibration(0.3, 0.3, Measured(0.01, -0.05, 0.07), Measured(1.0, 0.95, 1.05))
 
 
@@ -54,6 +58,7 @@ def report_of(y, methods, families=None, people=None):
         calibration=clusters.calibration(y, p, keys),
         sample=Sample(len(set(keys)), int(y.sum()), int((1 - y).sum())),
         slices=slices.measured(families or {}, np.array(keys), columns, (y, p)),
+        decisions=None if champion is None else of_bands(p, methods[champion.method], keys),
     )  # fmt: skip
 
 
@@ -79,7 +84,7 @@ def sound(champion=0.0, baseline=0.05):
         model="churn", as_of="2025-11-08 00:00 UTC", test="t", gain_of="log loss",
         row=row("model", None), baselines=[row("recency", baseline)], parity=PARITY,
         champion=row("champion 1", champion), calibration=SOUND,
-        sample=Sample(5_000, 1_500, 3_500),
+        sample=Sample(5_000, 1_500, 3_500), decisions=FEW,
     )  # fmt: skip
 
 
@@ -129,7 +134,9 @@ def test_each_gate_refuses_alone():
         "slices": replace(sound(), slices=[Slice(
             "country", "DE", 600, 600, Measured(0.5, 0.4, 0.6), None,
             over_champion=Measured(-0.05, -0.06, -0.04))]),
-        "parity": replace(sound(), parity={"max difference": 2e-5}),
+        "parity": replace(sound(), parity=PARITY | {"max difference": 2e-5}),
+        "decisions": replace(sound(), decisions=replace(FEW, otherwise=Measured(0.16, 0.1, 0.2))),
+        "spread": replace(sound(), decisions=replace(FEW, entropy=2.3, champion_entropy=2.9)),
     }  # fmt: skip
     assert judge(sound(), sound(), Route.REFRESH).passed
     for name, report in broken.items():
@@ -153,7 +160,7 @@ def test_ranks_and_rhythms_are_not_asked_for_calibration_and_have_margins_of_the
 
 def test_an_old_report_without_these_numbers_reads_and_is_refused_with_a_remedy():
     told = sound().to_json()
-    for name in ("champion", "calibration", "sample", "slices"):
+    for name in ("champion", "calibration", "sample", "slices", "decisions"):
         del told[name]
     old = read_report(told)
     assert (old.slices, old.champion, old.sample) == ([], None, None)
@@ -316,8 +323,9 @@ def test_small_slices_are_shown_and_not_judged():
 def test_every_gate_and_its_default_is_documented():
     page = (Path(__file__).parents[2] / "docs/models.md").read_text()
     table = page.split("| gate | asks | default |")[1].split("\n\n")[0]
-    every = judge(sound(), sound(), Route.NEW_SPEC).gates
-    assert len(every) == 8
+    hours = replace(sound(), decisions=replace(FEW, entropy=2.8, champion_entropy=2.9))
+    every = judge(hours, sound(), Route.NEW_SPEC, speed=Speed(20.0)).gates
+    assert len(every) == 11
     rows = dict(line.strip("| ").split(" | ", 1) for line in table.splitlines()[2:])
     assert set(rows) == {f"`{gate.name}`" for gate in every}
     limits = Limits()
@@ -330,8 +338,13 @@ def test_every_gate_and_its_default_is_documented():
         "calibration error": (limits.max_ece,),
         "slices": (f"{limits.slice_share:.0%}".replace("%", " %"), limits.slice_margin,
                    limits.slice_recipients),
+        "decisions": (f"{limits.refresh_otherwise:.0%}".replace("%", " %"),
+                      f"{limits.spec_otherwise:.0%}".replace("%", " %")),
+        "spread": (f"{limits.entropy_share:.0%}".replace("%", " %"),),
         "parity": ("1e-5",),
+        "latency": (f"{limits.row_us:,.0f}", f"{limits.row_share:g}", f"{limits.row_free_us:g}"),
     }  # fmt: skip
+    assert {f"`{name}`" for name in told} == set(rows)
     for name, values in told.items():
         assert all(str(value) in rows[f"`{name}`"] for value in values), name
     assert limits.parity == 1e-5

@@ -7,8 +7,9 @@ import pytest
 
 from features.events.schema import DAY_US
 from models.bundle import Manifest, load_bundle, report_of
-from models.gates import Route, judge
+from models.gates import judge
 from models.report import read_report
+from models.verdict import Route
 from pipelines.promote import version_of
 from pipelines.review import review
 from tests.pipelines.test_model_commands import (  # noqa: F401  fixtures
@@ -37,6 +38,27 @@ def test_the_champion_is_measured_on_the_candidates_own_rows(shell, name):  # no
     assert "champion 1" not in second.not_beaten
     assert [row.method for row in second.baselines] == [row.method for row in first.baselines]
     assert any(part.over_champion for part in second.slices)
+    assert first.decisions is None
+    assert second.decisions.n == int(second.test.split()[0])
+    assert second.decisions.otherwise.value < 0.15  # another seed, the same rows
+    assert (second.decisions.entropy is None) == (name == "churn")
+    gates = review(version_of(name, "2", registry=shell.registry), registry=shell.registry).gates
+    told = {gate.name: gate for gate in gates}
+    assert told["decisions"].passed
+    assert told["latency"].passed
+    assert " in the champion's " in told["latency"].said
+
+
+def test_of_content_the_first_of_ten_items_is_compared(shell):  # noqa: F811
+    assert shell("retrain", "content_preference", "--as-of", "2025-12-28").exit_code == 0
+    found = shell.newest("content_preference")
+    told = report_in(shell, "content_preference", found.version).decisions
+    assert told.what == "first of ten items"
+    assert told.n == 1_000
+    assert 0.0 <= told.otherwise.value < 0.5  # a little more of the same log
+    page = shell.registry._client.get_model_version("content_preference", found.version)
+    said = f"Decided otherwise than by the champion: {told.otherwise.value:.1%} of 1,000"
+    assert said in page.description
 
 
 def test_a_refused_candidate_leaves_everything_as_it_was_unless_forced(shell):  # noqa: F811

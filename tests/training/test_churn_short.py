@@ -14,9 +14,10 @@ from features.feast_store import FeastStore
 from features.state import State
 from models.bundle import load_bundle
 from models.card import card_of
-from models.gates import Route, judge
+from models.gates import judge
 from models.report import read_report
 from models.specs.churn import RISKS
+from models.verdict import Route
 from pipelines.ingest import ingest
 from pipelines.retrain import order_for
 from serving.asks import Ask, Champions, Loaded

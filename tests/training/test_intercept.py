@@ -9,8 +9,9 @@ import pytest
 from features.events.schema import DAY_US
 from features.events.simulator import simulate
 from models.bundle import GRAPH, load_bundle
-from models.gates import Route, judge
+from models.gates import judge
 from models.runtime import Session
+from models.verdict import Route
 from training.dataset import PointInTime
 from training.errors import TooFewRowsError
 from training.export import export

@@ -27,6 +27,7 @@ from training.churn_labels import (
 )
 from training.churn_short import train_short
 from training.dataset import fingerprint
+from training.decided import of_bands
 from training.errors import LabelsImmatureError, TooFewRowsError
 from training.metrics import ece, log_loss
 from training.opt_outs import fit_opt_outs
@@ -66,7 +67,9 @@ def train(order: Order) -> Trained:
     known_at = int(data.at.max() + horizon * DAY_US)
     old = order.champion_answers(label, SPEC.outputs[0].name, rows[is_test], known_at=known_at)
     methods = {"LightGBM, calibrated": fitted.p, **others} | {k: p[:, 0] for k, p in old.items()}
-    found = tested.of_probabilities(y[is_test], methods, spine.filter(pl.Series(is_test)))
+    measured = spine.filter(pl.Series(is_test))
+    found = tested.of_probabilities(y[is_test], methods, measured)
+    asked = measured["recipient_key"].to_list()
     curve = learning_curve.of_trees(data, SPEC, seed=order.seed)
     report = Report(
         model=SPEC.name,
@@ -82,6 +85,7 @@ def train(order: Order) -> Trained:
         | fitted.facts
         | {"learning curve": curve.meaning},
         notes=_notes(y[is_test], fitted),
+        decisions=next((of_bands(fitted.p, p[:, 0], asked) for p in old.values()), None),
     )
     report = found.complete(report, order.data)
     pictures = {

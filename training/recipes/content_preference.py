@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from features.definitions.content import VIEW as CONTENT
 from features.definitions.content import chosen
 from features.kinds import DAY, Decayed
-from models.report import ALTERNATIVE, Report, Row
+from models.report import ALTERNATIVE, Decisions, Report, Row
 from models.runtime import Session
 from models.specs.content_preference import AFFINITY_INPUTS, RECIPIENT_INPUTS, SPEC
 from training import learning_curve, metrics, plots, tested
 from training.baselines import base_rate, logistic
 from training.choices import Choices, choices
 from training.dataset import Rows, fingerprint
+from training.decided import item_rows, of_choices
 from training.listwise import xendcg_scores
 from training.new_items import NewItems, new_items
 from training.pointwise import Fitted, Labelled, Leaves, fit_pointwise, require
@@ -102,6 +103,7 @@ def train(order: Order) -> Trained:
         }
         | fitted.facts,
         notes=[*_notes(made), *_better(found.alternatives, new)],
+        decisions=_decisions(order, made, fitted),
     )
     report = found.complete(report, order.data)
     pictures = {
@@ -189,6 +191,18 @@ def _by_rank(
     first = starts[has_choice]
     best = np.maximum.reduceat(next(iter(own.values())), starts)[has_choice]
     return tested.of_values({"NDCG@10": ranked}, part[first], score=best)
+
+
+def _decisions(order: Order, made: Choices, fitted: Fitted) -> Decisions | None:
+    if order.champion is None:
+        return None
+    output = SPEC.outputs[0].name
+    rows, people = item_rows(order.data, made.spine.filter("is_test"), seed=order.seed)
+    own = Session(fitted.exported.graph, SPEC).run(rows)[output].astype(np.float64)
+    mine = own.reshape(len(people), -1)
+    for old in order.champion_answers(made.label, output, rows).values():
+        return of_choices("first of ten items", mine, old.reshape(mine.shape), people)
+    return None
 
 
 def _new_items(order: Order, made: Choices, fitted: Fitted) -> NewItems | None:

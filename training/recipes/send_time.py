@@ -21,6 +21,7 @@ from training import clocks, labels, learning_curve, plots, spread, tested
 from training import rhythm as weeks
 from training.aging import seen_after
 from training.dataset import fingerprint
+from training.decided import of_hours
 from training.errors import TooFewRowsError
 from training.export import prove
 from training.recipe import Order, Trained, shown_day
@@ -78,10 +79,14 @@ def train(order: Order) -> Trained:
     exported = prove(SPEC, send_time_graph(chain), chain.answers, rows)
     order.step("measuring the exported graph")
     session = Session(exported.graph, SPEC)
-    activity = session.run(rows[test])["activity"].astype(np.float64)
+    people = np.array(spine["recipient_key"].to_list())
+    answers = session.run(rows[test])
+    activity = answers["activity"].astype(np.float64)
     methods = _methods(past, later, (train, validation, test), activity)
     label = f"active hours of the next {window:g} days; engagement within 24 h of delivery"
     methods |= order.champion_answers(label, "activity", rows[test])
+    old = order.champion_answers(label, "p_engage", rows[test]).values()
+    own, asked = answers["p_engage"].astype(np.float64), people[test].tolist()
     logs = {name: weeks.log_likelihood(week, later[test]) for name, week in methods.items()}
     week_logs = logs["global hour-of-week"]
     found = tested.of_values(
@@ -92,7 +97,6 @@ def train(order: Order) -> Trained:
         spine.filter(pl.Series(test)),
         score=activity.max(axis=1),
     )
-    people = np.array(spine["recipient_key"].to_list())
     curve = learning_curve.of_rhythm(
         rhythm,
         (people[train], past.part(train)),
@@ -112,6 +116,7 @@ def train(order: Order) -> Trained:
         parity=exported.parity,
         facts=_facts(chain, sends, window) | {"learning curve": curve.meaning},
         notes=_notes(chain.seen.link.basis),
+        decisions=next((of_hours(own, p, asked) for p in old), None),
     )
     report = found.complete(report, order.data)
     pictures = {
