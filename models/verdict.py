@@ -18,6 +18,7 @@ class Limits:
     """What the gates ask for; the error rates above are those of the defaults.
 
     Args:
+        max_tries: Candidates judged on one test.
         alpha: One-sided error rate of non-inferiority, and of all slices together (Holm).
         alpha_better: The same of "better": the end of the 95 % interval that a report calls a
             baseline beaten by.
@@ -40,6 +41,7 @@ class Limits:
         parity: Exported graph against the fitted model.
     """
 
+    max_tries: int = 5
     alpha: float = 0.05
     alpha_better: float = 0.025
     min_recipients: int = 2_000

@@ -30,17 +30,19 @@ def review(
     """
     if CHAMPION in version.aliases:
         return None
+    tries = _tries(version, registry)
     with TemporaryDirectory() as scratch:
         bundle = load_bundle(registry.fetch(version, _new(scratch, "own")), name=version.name)
         report = read_report(report_of(bundle.folder))
         sitting = sitting_champion(version.name, registry=registry, into=_new(scratch, "champion"))
         if sitting is None or not _same_question(sitting.bundle, bundle):
-            return judge(report, None, route or Route.NEW_SPEC, speed=speed_of(bundle))
+            speed = speed_of(bundle)
+            return judge(report, None, route or Route.NEW_SPEC, tries=tries, speed=speed)
         if report.champion is None or report.champion.method != sitting.method:
             report = replace(report, champion=None)  # it stood beside another one
         champion = read_report(report_of(sitting.bundle.folder))
         speed = speed_of(bundle, sitting.bundle)
-        return judge(report, champion, route or Route.REFRESH, speed=speed)
+        return judge(report, champion, route or Route.REFRESH, tries=tries, speed=speed)
 
 
 def sitting_champion(name: str, *, registry: MlflowRegistry, into: Path) -> Sitting | None:
@@ -57,6 +59,19 @@ def sitting_champion(name: str, *, registry: MlflowRegistry, into: Path) -> Sitt
         return Sitting(found.version, load_bundle(registry.fetch(found, into), name=name))
     except (BundleCorruptError, BundleMismatchError, ParityError):
         return None
+
+
+def _tries(version: Version, registry: MlflowRegistry) -> int:
+    """Which of the day's candidates it is: they were all trained for nearly the same test."""
+    day, number = _day_of(version), int(version.version)
+    return 1 + sum(
+        CHAMPION not in other.aliases and _day_of(other) == day and int(other.version) < number
+        for other in registry.versions(version.name)
+    )
+
+
+def _day_of(version: Version) -> str:
+    return version.tags.get("as_of", "")[: len("2026-01-01")]
 
 
 def _same_question(one: Bundle, other: Bundle) -> bool:

@@ -325,12 +325,13 @@ def test_every_gate_and_its_default_is_documented():
     table = page.split("| gate | asks | default |")[1].split("\n\n")[0]
     hours = replace(sound(), decisions=replace(FEW, entropy=2.8, champion_entropy=2.9))
     every = judge(hours, sound(), Route.NEW_SPEC, speed=Speed(20.0)).gates
-    assert len(every) == 11
+    assert len(every) == 12
     rows = dict(line.strip("| ").split(" | ", 1) for line in table.splitlines()[2:])
     assert set(rows) == {f"`{gate.name}`" for gate in every}
     limits = Limits()
     told = {
         "sample": (f"{limits.min_recipients:,}", limits.min_of_a_class),
+        "tries": (limits.max_tries,),
         "champion": (f"{limits.refresh_share:.1%}".replace("%", " %"), limits.refresh_margin),
         "baseline": (f"{limits.baseline_margin:g}",),
         "calibration in the large": (limits.max_shift, limits.max_shift_reach),

@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import permutations
 from math import inf, nan
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,6 +96,40 @@ def test_a_baseline_without_a_number_hides_behind_no_other():
         report = replace(sound(), baselines=list(some))
         assert report.best_baseline.method == "base rate"
         assert missed(report, champion=False, route=Route.NEW_SPEC) == ["baseline"]
+
+
+# --- one test, used again ----------------------------------------------------------------------
+
+
+def test_candidates_drawn_until_one_passes_err_twice_as_often_at_most():
+    """Equal models, five on one test: by the bound of one of them a tenth would get through."""
+    rng, n = np.random.default_rng(5), 4_000
+
+    def ever(tries_of):
+        shared, passed = rng.normal(0, 1, n), 0
+        for test in shared:
+            for place in range(5):
+                value = 1e-3 * (0.3 * test + rng.normal(0, 0.95))
+                gain = Measured(value, value - 1.96e-3, value + 1.96e-3)
+                row = Row("champion 1", sound().row.measures, gain)
+                if _champion(replace(sound(), champion=row), tries_of(place)).passed:
+                    passed += 1
+                    break
+        return passed / n
+
+    def _champion(report, tries):
+        gates = judge(report, sound(), Route.NEW_SPEC, tries=tries).gates
+        return next(gate for gate in gates if gate.name == "champion")
+
+    assert ever(lambda place: place + 1) <= 0.05
+    assert ever(lambda _: 1) > 0.08
+
+
+def test_the_sixth_candidate_of_a_day_waits_for_newer_events():
+    for tries, passed in ((5, True), (6, False)):
+        verdict = judge(sound(champion=0.1), sound(), Route.NEW_SPEC, tries=tries)
+        assert verdict.passed == passed
+    assert "newer events" in verdict.reasons[0]
 
 
 # --- decisions and speed ----------------------------------------------------------------------

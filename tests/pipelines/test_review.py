@@ -106,6 +106,20 @@ def test_a_champion_of_another_horizon_is_no_measure(shell):  # noqa: F811
     assert report_in(shell, "churn", "3").champion is None
 
 
+def test_candidates_of_one_day_are_counted_and_the_champion_is_none(shell):  # noqa: F811
+    def said(version):
+        found = version_of("churn", version, registry=shell.registry)
+        gates = review(found, registry=shell.registry).gates
+        return next(gate.said for gate in gates if gate.name == "tries")
+
+    assert said("2").startswith("number 1 of 5")  # as of the champion's own day
+    for place in (1, 2):
+        assert shell("retrain", "churn", "--horizon-days", 20 + place).exit_code == 0
+        assert said("candidate").startswith(f"number {place} of 5")
+    assert shell("promote", "churn", "2", "--force").exit_code == 0
+    assert said("4").startswith("number 2 of 5")
+
+
 def test_a_champion_that_may_have_seen_the_rows_does_not_answer(bundle_folders):
     bundle = load_bundle(bundle_folders["churn"])
     sitting = Sitting("4", bundle)
