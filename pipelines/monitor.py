@@ -94,7 +94,7 @@ def monitor(
         if each.ratios:
             told.courses[f"{each.model}: observed / expected by week, smoothed"] = each.ratios
         if each.rhythm:
-            told.courses["rhythm: nats over everybody's week"] = each.rhythm
+            told.courses["rhythm: nats over even hours"] = each.rhythm
     return told
 
 

@@ -36,7 +36,7 @@ class Watched:
     Args:
         ratios: Observed over expected by week, oldest first, smoothed; NaN before the first.
         drifts: Of every column, the most drifted first.
-        rhythm: Nats over the global week, by window.
+        rhythm: Nats over a week of even hours, by window.
         made: Moment of its training, as its manifest tells it.
     """
 

@@ -1,7 +1,8 @@
 """Do the rhythms and tastes of the past still tell what people do? Two numbers a window.
 
 * The rhythm: log likelihood of the hours in which people were active, by the champion's week of
-  each, over that of the week of everybody. What moves everybody's clock takes it all away.
+  each, over that of a week of even hours. What moves everybody's clock takes more than all of it.
+  The week of everybody is no measure: of a young log it is a handful of hours.
 * The taste: log of how much more a person picked a topic in the past than everybody did, over
   what they picked now. Where tastes change it falls to zero, long before clicks are enough to say.
 
@@ -9,12 +10,14 @@ Failure mode: both compare with the windows before; a taste that wanders slowly 
 by the features while it does.
 """
 
+from math import log
 from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from features.events.schema import DAY_US
+from features.layout import HOURS_PER_WEEK
 from models.runtime import Session
 from training import labels
 from training.choices import CHOSEN_TYPES
@@ -24,9 +27,10 @@ from training.monitoring.findings import ALPHA, Signal, Trigger, judged, unjudge
 from training.monitoring.labelled import inputs_of
 from training.monitoring.steps import FEWEST, step_of
 from training.monitoring.windows import Windows
-from training.rhythm import global_week, log_likelihood
+from training.rhythm import log_likelihood
 
 RHYTHM, TASTE = "rhythm", "taste"
+OVER: Final = {RHYTHM: "even hours", TASTE: "everybody's choices"}
 PAST_DAYS: Final = 84.0  # of choices that a taste is read from
 WORTH: Final = 5.0  # choices that everybody's taste is worth
 MIN_PEOPLE: Final = 50
@@ -42,7 +46,7 @@ class Course(NamedTuple):
 
 
 def rhythm_course(data: PointInTime, session: Session, windows: Windows) -> Course:
-    """Nats over the global week, by the champion's graph for send time."""
+    """Nats over a week of even hours, by the champion's graph for send time."""
     engaged = labels.engagements(data.events)
     values, error = [], float("nan")
     for begin in windows.begins:
@@ -91,7 +95,7 @@ def habit_signal(name: str, model: str, course: Course) -> Signal:
         return unjudged(name, model, f"it needs {need}")
     return Signal(
         name, model, step.value, f"< {step.low:.3f}", judged(step.is_down),
-        f"{step.value:.3f} nats over everybody's, usually {step.usual:.3f}",
+        f"{step.value:.3f} nats over {OVER[name]}, usually {step.usual:.3f}",
         "people or clocks have changed: check `timezone` and `topics` of new events, then retrain"
         if step.is_down else "",
         Trigger.QUALITY,
@@ -107,14 +111,11 @@ def _nats(
 ) -> np.ndarray:
     rows = inputs_of("send_time", data, spine)
     later = labels.later_weeks(spine, engaged, window_us=windows.length_us)
-    counts = rows[:, : later.shape[1]].astype(np.float64)
-    known = counts.sum(axis=1) > 0
+    known = rows[:, : later.shape[1]].sum(axis=1) > 0
     if not known.any():
         return np.empty(0)
     activity = session.run(np.ascontiguousarray(rows[known]))["activity"].astype(np.float64)
-    week = global_week(counts[known])
-    nats = log_likelihood(activity, later[known]) - log_likelihood(week, later[known])
-    return np.asarray(nats)
+    return log_likelihood(activity, later[known]) + log(HOURS_PER_WEEK)
 
 
 def _lifts(past: pl.DataFrame, now: pl.DataFrame) -> np.ndarray:

@@ -9,7 +9,10 @@ import pytest
 from features.events.schema import DAY_US
 from features.events.simulator import simulate
 from features.events.world_shift import Shift
+from features.feast_store import FeastStore
 from models.bundle import load_bundle
+from models.runtime import Session
+from models.specs.send_time import SPEC
 from tests.training.monitoring.test_statistics import decisions
 from training.dataset import PointInTime
 from training.monitoring import arms, exploring, habits, label_health
@@ -17,6 +20,8 @@ from training.monitoring.answers import fallback_shares, fallback_signals
 from training.monitoring.champions import backtest_fact, watch
 from training.monitoring.labelled import population
 from training.monitoring.windows import Windows
+from training.recipe import Order
+from training.recipes import send_time
 
 NOW = 20_400 * DAY_US
 WEEK = 7 * DAY_US
@@ -24,9 +29,9 @@ WEEKS, PEOPLE = 38, 1_000
 
 
 @cache
-def world(seed=5, shift=None):
+def world(seed=5, shift=None, *, people=PEOPLE, weeks=WEEKS):
     """Events as a log has them; a shift happens at the begin of the last but one week."""
-    events = simulate(seed=seed, n_recipients=PEOPLE, weeks=WEEKS, ends_at=NOW, shift=shift).events
+    events = simulate(seed=seed, n_recipients=people, weeks=weeks, ends_at=NOW, shift=shift).events
     filled = events.with_columns(pl.col("value").fill_null(float("nan")))
     return filled.with_row_index("offset", 1).with_columns(pl.col("offset").cast(pl.Int64))
 
@@ -95,6 +100,21 @@ def test_a_planted_change_raises_its_own_alarm_within_two_windows(change, alarm,
     changed = world(5, Shift(NOW - 2 * WEEK, **change))
     session = bundles["send_time"].session if alarm == "rhythm" else None
     assert set.union(*alarms(changed, session, until=2)) == {alarm}
+
+
+@pytest.mark.parametrize("seed", [101, 102])
+def test_in_a_log_of_half_a_year_as_well_other_clocks_are_noticed(seed, tmp_path):
+    """Its first weeks know little of anybody; what was usual then is not what is usual now."""
+    young = {"people": 1_200, "weeks": 26}
+    moved, quiet = (world(seed, some, **young) for some in (Shift(NOW - 2 * WEEK, clock_h=6), None))
+    feast = FeastStore(tmp_path / "feast", online=tmp_path / "online.sqlite")
+    feast.apply()
+    as_of, first = NOW - 4 * WEEK, NOW - 26 * WEEK
+    known = quiet.filter(pl.col("received_at") < as_of).lazy().cache()
+    trained = send_time.train(Order(PointInTime(known, feast), as_of, first))
+    session = Session(trained.exported.graph, SPEC)
+    assert "rhythm" in alarms(moved, session, until=2)[0]
+    assert alarms(quiet, session, until=4) == [set()] * 4
 
 
 def test_nothing_is_different_before_a_change():
