@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.text import Text
 
 from features.errors import FeatureError
-from features.events.forget import losses_told
 from models.errors import ModelError
 from pipelines.errors import PlanError, RunError
 from pipelines.runs import Recorder, newly_killed, recorded
@@ -103,5 +102,4 @@ def run_shown(
                 runs_dir, command, as_of=as_of, parameters=parameters, expected=EXPECTED, show=show
             )
         )
-        opened.enter_context(losses_told(data_dir / "events"))
         yield recorder

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import GRAPH, Bundle
-from models.report import Report
+from models.report import Decisions, Report
 from training import clusters, plots, tested
+from training.decided import ITEMS, of_bands, of_choices, of_hours
 from training.errors import TooFewRowsError
 from training.export import prove
 from training.graphs import shifted_chances, shifted_graph
@@ -79,6 +80,7 @@ def refit_intercept(order: Order, name: str) -> Trained:
         baselines=measured.baselines,
         parity=exported.parity,
         facts={"intercept": f"{by:+.3f} log odds on that of {sitting.method}"},
+        decisions=_decisions(name, found, native(found.rows), bundle.session.run(found.rows)),
         notes=[
             "The order of the chances is the champion's; the base rate is known with hindsight."
         ],
@@ -108,6 +110,21 @@ def _across(found: Answered) -> Floats:
     for of in (half, ~half):
         p[of] = shifted_chances(found.p[of].astype(np.float32), by=_shift(found.part(~of)))
     return p.astype(np.float64)
+
+
+def _decisions(
+    name: str, found: Answered, own: Mapping[str, Rows], old: Mapping[str, Rows]
+) -> Decisions:
+    """What the constant changes: bands of risk may, an order of hours or items cannot."""
+    output = MOVED[name][0]
+    mine, other = (answers[output].astype(np.float64) for answers in (own, old))
+    if name == "churn":
+        return of_bands(mine[:, 0], other[:, 0], found.people)
+    if name == "send_time":
+        return of_hours(mine, other, found.people)
+    n = len(mine) // ITEMS * ITEMS
+    tens = (chances[:n].reshape(-1, ITEMS) for chances in (mine, other))
+    return of_choices("first of ten rows", *tens, found.people[:n:ITEMS])
 
 
 def _about(bundle: Bundle, order: Order, *, by: float) -> dict[str, Any]:

@@ -9,8 +9,8 @@ done again: what a crash leaves is finished by the next call, for whomever it is
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,6 @@ from features.events.durable import exclusive, fsync_directory
 from features.events.schema import DAY_US, SECOND_US
 
 COMPACTING: Final = "compact.lock"
-PARQUET: Final = "parquet"
 _MINE: Final = "FROM events WHERE recipient_key IN (SELECT value FROM json_each(?))"
 _BEFORE: Final = "FROM events WHERE received_at < ?"
 
@@ -97,22 +96,6 @@ def n_erasures(root: Path) -> int:
             return 0
         with closing(connection):
             return tombstones.newest(connection)
-
-
-@contextmanager
-def losses_told(root: Path) -> Iterator[None]:
-    """Say why a part of the log that was going to be read is gone.
-
-    Raises:
-        StoreUnavailableError: Somebody was erased or old events were removed meanwhile.
-    """
-    try:
-        yield
-    except FileNotFoundError as error:
-        if f"{PARQUET}/day=" not in str(error):  # Polars tells the end of a path
-            raise
-        problem = "was written anew while it was read: somebody was erased, or old events removed"
-        raise StoreUnavailableError(f"event log {root}", problem, "run it again") from error
 
 
 def forget(root: Path, recipient_keys: Sequence[str]) -> Forgotten:
@@ -189,7 +172,7 @@ def _remove_doomed(root: Path, connection: sqlite3.Connection) -> int:
     planned = "UPDATE compactions SET state = 'planned' WHERE first = ?"
     with transaction(connection, is_writer=True):
         connection.executemany(planned, ranges)
-    for scratch in (root / PARQUET).glob("day=*/.*.tmp"):
+    for scratch in (root / "parquet").glob("day=*/.*.tmp"):
         scratch.unlink(missing_ok=True)  # of a compaction that was killed: none runs now
     for path, _ in doomed:
         file = root / "parquet" / path

@@ -70,6 +70,9 @@ def test_the_candidate_follows_the_base_rate_and_the_gates_can_judge_it(
     gates = {gate.name: gate for gate in judge(report, report, Route.REFRESH).gates}
     assert gates["parity"].passed
     assert gates["champion"].passed
+    assert gates["decisions"].passed
+    assert gates["spread"].passed
+    assert report.decisions.otherwise.value == 0.0  # a constant moves no hour
 
 
 def test_calibrations_of_a_manifest_move_along(data, bundle_folders):
@@ -85,6 +88,9 @@ def test_calibrations_of_a_manifest_move_along(data, bundle_folders):
     by = trained.parameters["intercept"]
     assert moved["exported"].intercept == pytest.approx(-0.1 + by, abs=1e-4)
     assert moved["measured"].intercept == -0.1
+    told = trained.report.decisions
+    assert told.what == "band of risk"
+    assert (told.otherwise.value > 0) == (abs(by) > 0.01)
 
 
 def test_without_a_champion_or_labels_there_is_nothing_to_fit(data, bundle_folders):
