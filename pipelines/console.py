@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from features.errors import FeatureError
+from features.events.rewritten import rewriting_named
 from models.errors import ModelError
 from pipelines.errors import PlanError, RunError
 from pipelines.runs import Recorder, newly_killed, recorded
@@ -102,4 +103,5 @@ def run_shown(
                 runs_dir, command, as_of=as_of, parameters=parameters, expected=EXPECTED, show=show
             )
         )
+        opened.enter_context(rewriting_named())
         yield recorder

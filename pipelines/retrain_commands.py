@@ -1,6 +1,6 @@
 """The command that trains: `opportune retrain`."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +22,7 @@ from serving.erasure import remove_sources
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from pipelines.retrain import Candidate
 
@@ -105,7 +105,6 @@ def retrain_command(  # noqa: PLR0913  one option each
             )  # fmt: skip
             step = run.step
             step("starting Feast, LightGBM and MLflow")
-            from features.events.forget import n_erasures
             from features.events.log import EventLog
             from features.feast_store import FeastStore
             from pipelines.log_digest import events_digest
@@ -114,7 +113,7 @@ def retrain_command(  # noqa: PLR0913  one option each
             from training.search import Bound
 
             registry = registry_of(settings)
-            n_before = n_erasures(settings.events_dir)
+            open_things.enter_context(_erasures_minded(settings))
             log = open_things.enter_context(EventLog(settings.events_dir))
             step("reading the event log")
             log.compact()
@@ -150,8 +149,6 @@ def retrain_command(  # noqa: PLR0913  one option each
                 )
                 for name in chosen
             )  # fmt: skip
-            if n_erasures(settings.events_dir) != n_before:
-                _forget_again(settings)
             run.tell(**{made.version.name: made.version.version for made in candidates})
             run.leave(0 if candidates else UNUSABLE, error="; ".join(errors))
     _show(candidates)
@@ -184,10 +181,22 @@ def _show(candidates: "list[Candidate]") -> None:
     OUT.print(f"Let one serve:\n{commands}", highlight=False)
 
 
-def _forget_again(settings: Settings) -> None:
-    remove_sources(settings.feast_dir)  # written since by this training
-    what = "somebody was erased meanwhile and has been learnt from; train once more"
-    show_error(TrainingError(what))
+@contextmanager
+def _erasures_minded(settings: Settings) -> "Iterator[None]":
+    """Leave nothing behind Feast's views of who was erased meanwhile, however the training ends."""
+    from features.events.forget import n_erasures
+
+    n_before = n_erasures(settings.events_dir)
+    is_late = False
+    try:
+        yield
+    finally:
+        if n_erasures(settings.events_dir) != n_before:
+            remove_sources(settings.feast_dir)  # written since by this training
+            is_late = True
+    if is_late:
+        what = "somebody was erased meanwhile and has been learnt from; train once more"
+        show_error(TrainingError(what))
 
 
 def report_table(candidate: "Candidate") -> Table:
