@@ -53,7 +53,7 @@ class StoreUnavailableError(FeatureError):
     """A store of events or features cannot be read or written now."""
 
     def __init__(self, store: str, problem: str, remedy: str) -> None:
-        self.store, self.problem, self.remedy = store, problem, remedy
+        self.store = store
         super().__init__(f"{store}: {problem}; {remedy}")
 
 

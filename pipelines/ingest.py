@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from features.errors import EventRejectedError, StoreUnavailableError
+from features.errors import EventRejectedError
 from features.events.cells import Row
 from features.events.importer import Numbered, RowFile, open_rows
 from features.events.intake import Intake
@@ -85,7 +85,7 @@ def ingest(  # noqa: PLR0913 - a step is a function of all it depends on
                         summary.count_rejected(outcome)
                         rejected.write(outcome)
                 summary.read += len(rows)
-                summary.count_stored(events, _taken(intake, events, summary))
+                summary.count_stored(events, intake.take(events))
                 progress(IngestProgress(*source.position(), summary.accepted + summary.duplicate))
     summary.seconds = time.perf_counter() - started
     return summary
@@ -101,16 +101,6 @@ def _checked(mapping: Mapping | None, file: Path, source: RowFile) -> Mapping:
 def _batches(rows: Iterator[Numbered]) -> Iterator[list[Numbered]]:
     while batch := list(islice(rows, BATCH_ROWS)):
         yield batch
-
-
-def _taken(intake: Intake, events: list[Event], summary: IngestSummary) -> list[int | None]:
-    """What the log made of a batch."""
-    try:
-        return intake.take(events)
-    except StoreUnavailableError as error:
-        done = summary.accepted + summary.duplicate
-        remedy = f"{error.remedy}; {done:,} events before it are, and no event is stored twice"
-        raise StoreUnavailableError(error.store, error.problem, remedy) from error
 
 
 def _names_of(rows: list[Numbered]) -> set[str]:
