@@ -47,6 +47,16 @@ class ThrottleUnkeptError(PlanError):
         )
 
 
+class ImportUnfinishedError(RunError):
+    """An import ended before the end of its file; what was stored by then is durable."""
+
+    def __init__(self, file: Path, problem: str, *, n_stored: int) -> None:
+        super().__init__(
+            f"{file}: {problem}; {n_stored:,} of its events are in the log for good, import it "
+            "again for the rest: none is stored twice"
+        )
+
+
 class DayAheadError(RunError):
     """A midnight that is yet to come was to be filled: its file would stay unfinished."""
 

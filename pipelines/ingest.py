@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from features.errors import EventRejectedError
+from features.errors import EventRejectedError, StoreUnavailableError
 from features.events.cells import Row
 from features.events.importer import Numbered, RowFile, open_rows
 from features.events.intake import Intake
@@ -16,6 +17,7 @@ from features.events.mapped import RowMapper, Skipped
 from features.events.mapping import Mapping, default_mapping
 from features.events.schema import FIELDS, Event, parse_event
 from features.events.unreadable import Unreadable
+from pipelines.errors import ImportUnfinishedError
 from pipelines.rejects import Reject, writing
 from pipelines.summary import IngestSummary
 
@@ -56,7 +58,7 @@ def ingest(  # noqa: PLR0913 - a step is a function of all it depends on
         FileUnusableError: The file cannot be read, or not to its end; the batches before the
             break are stored.
         MappingInvalidError: The mapping names a column the file lacks; nothing is stored.
-        StoreUnavailableError: The event log refuses a batch; those before it are stored.
+        ImportUnfinishedError: The event log or the disk refuses; the batches before are stored.
     """
     started = time.perf_counter()
     summary = IngestSummary(file, rejects)
@@ -68,7 +70,7 @@ def ingest(  # noqa: PLR0913 - a step is a function of all it depends on
         mapper = RowMapper(mapping, key_secret=key_secret)
         keys = frozenset(mapping.recipient_key.columns())
         private = keys if mapping.hash_recipient_key else frozenset[str]()
-        with writing(rejects, keys=keys, private=private) as rejected:
+        with _told_how_far(summary), writing(rejects, keys=keys, private=private) as rejected:
             for rows in _batches(source.rows):
                 events = []
                 if fields is not None and (late := _names_of(rows) - known):
@@ -89,6 +91,16 @@ def ingest(  # noqa: PLR0913 - a step is a function of all it depends on
                 progress(IngestProgress(*source.position(), summary.accepted + summary.duplicate))
     summary.seconds = time.perf_counter() - started
     return summary
+
+
+@contextmanager
+def _told_how_far(summary: IngestSummary) -> Iterator[None]:
+    """Where the log or the disk refuses, say how much is in the log for good."""
+    try:
+        yield
+    except (OSError, StoreUnavailableError) as error:
+        n_stored = summary.accepted + summary.duplicate
+        raise ImportUnfinishedError(summary.file, str(error), n_stored=n_stored) from error
 
 
 def _checked(mapping: Mapping | None, file: Path, source: RowFile) -> Mapping:

@@ -123,7 +123,7 @@ def errors_named(root: Path) -> Iterator[None]:
         if "locked" in text or "busy" in text:
             remedy = "another process holds the log for long; repeat the call"
         elif "full" in text or "No space" in text:
-            remedy = "free some disk space, then repeat the call; nothing of it was stored"
+            remedy = "free some disk space, then repeat the call, of which nothing was stored"
         elif "malformed" in text or "not a database" in text:
             remedy = f"restore {root / LOG_NAME} from a backup"
         raise StoreUnavailableError(f"event log {root}", text, remedy) from error
