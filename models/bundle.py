@@ -59,6 +59,8 @@ class Manifest(BaseModel):
     Args:
         calibrations: Of the graph, and of the figures in the report, which know no label of the
             test; empty where they are the same.
+        n_erasures: How many were over when the training began to read the log; None in earlier
+            versions.
         reference: What inputs and scores looked like; None in bundles of earlier versions.
     """
 
@@ -83,6 +85,7 @@ class Manifest(BaseModel):
     typical: tuple[float, ...] = ()
     calibrations: dict[Literal["exported", "measured"], Calibration] = {}
     reference: Reference | None = None
+    n_erasures: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

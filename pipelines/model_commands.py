@@ -151,7 +151,13 @@ def models_command() -> None:
                     "yes" if serves else "",
                     found.tags.get("as_of", ""),
                     found.verdict,
-                    _due(watermark(found.tags.get("as_of", ""), known)),
+                    _due(
+                        watermark(
+                            found.tags.get("as_of", ""),
+                            known,
+                            n_erasures=found.tags.get("n_erasures"),
+                        )
+                    ),
                 )
     OUT.print(table)
 

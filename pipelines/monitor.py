@@ -89,7 +89,7 @@ def monitor(
     erased = [proof for proof in proofs(sources.erasures_dir) if proof.erased_at < as_of]
     for each in told.watched:
         told.signals += each.signals
-        owed = _owed(watermark(each.made, erased))
+        owed = _owed(watermark(each.made, erased, n_erasures=each.n_erasures))
         told.dues.append(due_of(each.model, each.age, told.signals, limits, erased=owed))
         if each.ratios:
             told.courses[f"{each.model}: observed / expected by week, smoothed"] = each.ratios

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from features.consent import consenting
+from features.events.forget import n_settled
 from features.events.log import EventLog
 from features.feast_store import FeastStore
 from models.mlflow_registry import Entry, MlflowRegistry, Version
@@ -48,6 +49,7 @@ def order_for(
 
     None when no event was known then.
     """
+    over = n_settled(log.root)  # before anything is read: an erasure from here on may be too late
     edges = log.scan(as_of=as_of).select(
         pl.col("occurred_at").min().alias("first"),
         pl.max_horizontal("occurred_at", "received_at").max().alias("last"),
@@ -57,7 +59,9 @@ def order_for(
         return None
     moment = last + 1 if as_of is None else as_of
     data = PointInTime(consenting(log.scan(as_of=moment)).cache(), feast)
-    return Order(data, moment, first, seed=seed, horizon_days=horizon_days, step=step)
+    return Order(
+        data, moment, first, seed=seed, horizon_days=horizon_days, step=step, n_erasures=over
+    )
 
 
 def retrain(
@@ -93,13 +97,18 @@ def retrain(
             order.step("back-test: the champion's last window")
             past = backtest_fact(champion.bundle, order.data, as_of=order.as_of)
             report = replace(report, facts=report.facts | {BACKTEST_FACT: past})
-        about = dict(trained.about) | _reference(name, trained, order)
+        about = (
+            {"n_erasures": order.n_erasures}
+            | dict(trained.about)
+            | _reference(name, trained, order)
+        )
         bundle = export(trained.exported, Path(scratch) / name, report=report, about=about)
         order.step("registering in MLflow")
         tags = {
             "fingerprint": bundle.manifest.fingerprint,
             "as_of": bundle.manifest.as_of,
             "verdict": report.in_short,
+            "n_erasures": _told(bundle.manifest.n_erasures),
             **(more_tags or {}),
         }
         entry = Entry(report, dict(trained.parameters), dict(trained.pictures), tags)
@@ -112,3 +121,7 @@ def _reference(name: str, trained: Trained, order: Order) -> dict[str, Any]:
     session = Session(trained.exported.graph, trained.exported.spec)
     columns = population(name, order.data, session, at=order.as_of)
     return {} if columns is None else {"reference": columns.reference(order.as_of)}
+
+
+def _told(number: int | None) -> str:
+    return "" if number is None else str(number)

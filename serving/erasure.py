@@ -20,7 +20,7 @@ from features.audit import Action, AuditLog, Entry
 from features.definitions.recipient import VIEW as RECIPIENT
 from features.events.digests import TOMBSTONE, Digests
 from features.events.durable import exclusive, make_directory
-from features.events.forget import Forgotten, forget, settle, suppress
+from features.events.forget import Forgotten, forget, number_of, settle, suppress
 from features.events.lines import spelt_out, without_lines, word_of
 from features.events.log import EventLog
 from features.events.quarantine import Quarantine
@@ -94,19 +94,21 @@ def erase(
         digests = Digests(settings.events_dir)
         objects = [Entry(Action.ERASED, recipient(digests, key)) for key in keys]
         head = AuditLog(settings.audit_dir).add(objects, actor=actor, at=now)
+        named = [digests.of(TOMBSTONE, key) for key in keys]
         proof = Proof(
             erased_at=now,
             first_at=first_at,
-            tombstones=[digests.of(TOMBSTONE, key) for key in keys],
+            tombstones=named,
+            number=number_of(settings.events_dir, named),
             stores=stores,
             is_verified=is_verified,
             audit_seq=head.seq,
             audit_hash=head.hash,
         )
-        named = write_proof(settings.erasures_dir, proof)
+        proof_id = write_proof(settings.erasures_dir, proof)
         settle(settings.events_dir, keys)
     n_unknown = len(set(keys) - gone.sends.keys() - set(states))
-    return Receipt(named, now, len(keys), stores, is_verified, n_unknown)
+    return Receipt(proof_id, now, len(keys), stores, is_verified, n_unknown)
 
 
 def checked(recipient_keys: Iterable[str]) -> list[str]:

@@ -2,9 +2,11 @@
 
     erasures/<id>.json    when, how much from which store, tombstones, the audit log's head
 
-A proof names nobody: a tombstone is a keyed digest. A model has seen an erased recipient when it
-was trained as of a moment between their first event and their erasure; it is due to be trained
-anew within `RETRAIN_WITHIN_DAYS`.
+A proof names nobody: a tombstone is a keyed digest. Erasures are numbered by
+the log; a model tells up to which number they were over when its training began to read. It has
+seen an erased recipient when it knew their first event and read before their erasure was over; it
+is due to be trained anew within `RETRAIN_WITHIN_DAYS`. Where a model or a proof of earlier versions
+tells no number, the moment it was trained as of stands for when it read.
 """
 
 import os
@@ -26,7 +28,10 @@ _AS_OF: Final = "%Y-%m-%d %H:%M UTC"
 
 
 class Proof(BaseModel):
-    """What was done, and when; times in microseconds, `first_at` zero where no event was there."""
+    """What was done, and when; times in microseconds, `first_at` zero where no event was there.
+
+    `number` is the log's of the erasure, None in proofs of earlier versions.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,6 +43,7 @@ class Proof(BaseModel):
     is_verified: bool
     audit_seq: int
     audit_hash: str
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +90,17 @@ def proofs(folder: Path) -> list[Proof]:
     return found
 
 
-def watermark(as_of: str, known: Sequence[Proof]) -> Watermark:
-    """How a model trained as of a moment, as its manifest tells it, stands to erasures."""
+def watermark(
+    as_of: str, known: Sequence[Proof], *, n_erasures: int | str | None = None
+) -> Watermark:
+    """How a model stands to erasures.
+
+    Args:
+        as_of: The moment that it was trained as of, as its manifest tells it.
+        n_erasures: How many erasures were over when its training began to read the log, also as
+            a tag tells it; None or empty where it is not told.
+    """
+    before = None if n_erasures in {None, ""} else int(n_erasures or 0)
     try:
         at = datetime.strptime(as_of, _AS_OF).replace(tzinfo=UTC).timestamp() * SECOND_US
     except ValueError:
@@ -94,7 +109,7 @@ def watermark(as_of: str, known: Sequence[Proof]) -> Watermark:
     seen = [
         proof
         for proof in known
-        if proof.first_at and proof.first_at < at + 60 * SECOND_US and at <= proof.erased_at
+        if proof.first_at and proof.first_at < at + 60 * SECOND_US and _had_read(before, at, proof)
     ]
     if not seen:
         return Watermark()
@@ -102,3 +117,10 @@ def watermark(as_of: str, known: Sequence[Proof]) -> Watermark:
     by = datetime.fromtimestamp(oldest, UTC) + timedelta(days=RETRAIN_WITHIN_DAYS)
     people = {digest for proof in seen for digest in proof.tombstones}
     return Watermark(len(people), by.date().isoformat())
+
+
+def _had_read(n_erasures: int | None, at: float, proof: Proof) -> bool:
+    """Whether a training began to read before an erasure was over."""
+    if n_erasures is None or proof.number is None:
+        return at <= proof.erased_at
+    return n_erasures < proof.number

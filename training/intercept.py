@@ -131,7 +131,7 @@ def _about(bundle: Bundle, order: Order, *, by: float) -> dict[str, Any]:
     """The champion's manifest at the new moment; its calibrations move along."""
     kept = bundle.manifest.model_dump(
         include={"trained_rows", "fingerprint", "label", "horizon_days", "prior", "typical",
-                 "default_hour", "default_hour_utc", "basis"}
+                 "default_hour", "default_hour_utc", "basis", "n_erasures"}
     )  # fmt: skip
     fitted = bundle.manifest.calibrations
     moved = {}

@@ -45,6 +45,7 @@ class Order:
         horizon_days: How far ahead churn looks; chosen from the log's length when None.
         step: Told what is being done, for a person who waits.
         champion: The model's champion, None where there is none that can be loaded.
+        n_erasures: How many erasures were over when the log was read; None where nobody asked.
         search: How long to search for settings of the trees, for each model that has any.
     """
 
@@ -56,6 +57,7 @@ class Order:
     step: Callable[[str], None] = field(default=lambda _: None)
     champion: Sitting | None = None
     search: Bound = field(default_factory=Bound)
+    n_erasures: int | None = None
 
     @property
     def span_days(self) -> float:

@@ -9,7 +9,7 @@ done again: what a crash leaves is finished by the next call, for whomever it is
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -68,6 +68,12 @@ def suppress(root: Path, recipient_keys: Sequence[str], *, until: int) -> int:
         return tombstones.oldest(connection, named)
 
 
+def number_of(root: Path, digests: Sequence[str]) -> int:
+    """The highest number of the erasures that these tombstones stand for."""
+    with errors_named(root), closing(database.create(root)) as connection:
+        return tombstones.last_of(connection, digests)
+
+
 def settle(root: Path, recipient_keys: Sequence[str]) -> None:
     """Note that a proof tells of the erasure of these recipients.
 
@@ -90,12 +96,25 @@ def n_erasures(root: Path) -> int:
     Raises:
         StoreUnavailableError: The log cannot be read now.
     """
+    return _asked(root, tombstones.newest)
+
+
+def n_settled(root: Path) -> int:
+    """The number of the newest erasure that whoever reads the log from now on learns nothing of.
+
+    Raises:
+        StoreUnavailableError: The log cannot be read now.
+    """
+    return _asked(root, tombstones.newest_settled)
+
+
+def _asked(root: Path, number: Callable[[sqlite3.Connection], int]) -> int:
     with errors_named(root):
         connection = database.connect(root)
         if connection is None:
             return 0
         with closing(connection):
-            return tombstones.newest(connection)
+            return number(connection)
 
 
 def forget(root: Path, recipient_keys: Sequence[str]) -> Forgotten:

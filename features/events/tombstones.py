@@ -38,6 +38,18 @@ def newest(connection: sqlite3.Connection) -> int:
     return int(row[0])
 
 
+def newest_settled(connection: sqlite3.Connection) -> int:
+    """The number up to which every erasure has its proof, so that no row of them was left."""
+    query = (
+        "SELECT ifnull(min(CASE WHEN first_at NOT NULL THEN number - 1 END), max(number))"
+        " FROM tombstones"
+    )
+    try:
+        return int(connection.execute(query).fetchone()[0] or 0)
+    except sqlite3.OperationalError:  # as above
+        return 0
+
+
 def lay(connection: sqlite3.Connection, digest: str, *, until: int, first_at: int | None) -> None:
     """Keep out what one recipient did up to a moment (microseconds), and until they come back."""
     query = "SELECT until, first_at FROM tombstones WHERE digest = ?"
@@ -55,6 +67,13 @@ def settle(connection: sqlite3.Connection, digests: Sequence[str]) -> None:
 def oldest(connection: sqlite3.Connection, digests: Sequence[str]) -> int:
     """When the oldest event of unsettled erasures happened; zero without any."""
     query = "SELECT min(first_at) FROM tombstones WHERE digest IN (SELECT value FROM json_each(?))"
+    asked = (orjson.dumps(list(digests)).decode(),)
+    return int(connection.execute(query, asked).fetchone()[0] or 0)
+
+
+def last_of(connection: sqlite3.Connection, digests: Sequence[str]) -> int:
+    """The highest number of these erasures."""
+    query = "SELECT max(number) FROM tombstones WHERE digest IN (SELECT value FROM json_each(?))"
     asked = (orjson.dumps(list(digests)).decode(),)
     return int(connection.execute(query, asked).fetchone()[0] or 0)
 

@@ -1,6 +1,7 @@
 """Looking at one recipient and at the models: what is known, not what to do."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,7 @@ from fastapi.routing import APIRoute
 
 from features.definitions.recipient import VIEW
 from features.events.schema import Event
+from models.bundle import Manifest
 from models.specs import SPECS
 from serving.asks import Prediction
 from serving.http.answer_schemas import EffectOut, FallbackOut, ModelsOut
@@ -27,7 +29,7 @@ from serving.http.key_paths import KEY
 from serving.http.looks import Look, look_at, utc
 from serving.http.parts import Parts
 from serving.http.schemas import Problem
-from serving.proofs import proofs, watermark
+from serving.proofs import Proof, Watermark, proofs, watermark
 
 _UNITS: Final = {feature.name: feature.describe()[1] for feature in VIEW.features}
 
@@ -107,6 +109,12 @@ def _event(event: Event) -> EventOut:
     )
 
 
+def _mark(manifest: Manifest | None, known: Sequence[Proof]) -> Watermark:
+    if manifest is None:
+        return Watermark()
+    return watermark(manifest.as_of, known, n_erasures=manifest.n_erasures)
+
+
 def _models(parts: Parts, erasures_dir: Path) -> ModelsAnswer:
     champions, known = parts.loader.current, proofs(erasures_dir)
     found = []
@@ -124,7 +132,7 @@ def _models(parts: Parts, erasures_dir: Path) -> ModelsAnswer:
                 label=manifest.label if manifest else "",
                 fingerprint=manifest.fingerprint if manifest else "",
                 basis=manifest.basis if manifest else "prior",
-                **asdict(watermark(manifest.as_of if manifest else "", known)),
+                **asdict(_mark(manifest, known)),
                 shadow=ShadowOut(version=shadow, **asdict(told)),
             )
         )

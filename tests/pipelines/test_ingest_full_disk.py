@@ -1,4 +1,4 @@
-"""A disk that fills during an import: what is stored is told truly; a second import adds the rest."""
+"""A disk that fills during an import: what is stored is told; a second import adds the rest."""
 
 import re
 import subprocess

@@ -310,6 +310,32 @@ def test_models_that_have_seen_the_erased_are_due_and_those_trained_since_are_no
     assert watermark("", known).n_erased == 0
 
 
+def test_a_model_is_marked_by_when_it_began_to_read_whatever_moment_it_was_trained_as_of(
+    small, monkeypatch
+):
+    as_of = "2024-07-02 10:00 UTC"  # before every erasure
+    begun = [forgetting.n_settled(small.events_dir)]
+    monkeypatch.setattr(  # one that begins when the suppression is durable and the rows are there
+        "serving.erasure.forget",
+        lambda root, keys: (
+            begun.append(forgetting.n_settled(root)),
+            forgetting.forget(root, keys),
+        )[1],
+    )
+    for key in (key_of(4), key_of(5)):
+        done(small, key)
+        begun.append(forgetting.n_settled(small.events_dir))
+    known = proofs(small.erasures_dir)
+    seen = [watermark(as_of, known, n_erasures=n).n_erased for n in begun]
+    assert seen == [2, 2, 1, 1, 0]
+    assert watermark("2024-07-04 10:00 UTC", known, n_erasures=begun[0]).n_erased == 2
+    assert watermark(as_of, known, n_erasures=str(begun[-1])).n_erased == 0  # as a tag tells it
+    assert watermark(as_of, known, n_erasures="").n_erased == 2  # made before versions told it
+    older = [proof.model_copy(update={"number": None}) for proof in known]
+    assert watermark(as_of, older, n_erasures=begun[-1]).n_erased == 2
+    assert watermark("2024-05-01 10:00 UTC", known, n_erasures=begun[0]).n_erased == 0
+
+
 def test_what_a_webhook_tells_of_the_erased_and_is_no_event_is_kept_nowhere(small):
     done(small, key_of(4))
     with EventLog(small.events_dir) as log:

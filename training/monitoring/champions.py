@@ -38,6 +38,7 @@ class Watched:
         drifts: Of every column, the most drifted first.
         rhythm: Nats over a week of even hours, by window.
         made: Moment of its training, as its manifest tells it.
+        n_erasures: How many were over when it was trained, where its manifest tells it.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Watched:
     drifts: list[drift.Drift] = field(default_factory=list)
     rhythm: list[float] = field(default_factory=list)
     made: str = ""
+    n_erasures: int | None = None
 
 
 def watch(
@@ -62,9 +64,17 @@ def watch(
         return Watched(model, "", [unjudged(n, model, NO_CHAMPION) for n in names], Age(None))
     version, bundle = champion
     age, made = age_of(bundle, data, as_of=windows.as_of), bundle.manifest.as_of
+    over = bundle.manifest.n_erasures
     if windows.as_of < moment_of(bundle):
         why = f"the champion was made later ({made}); judge a moment after that"
-        return Watched(model, version, [unjudged(n, model, why) for n in names], age, made=made)
+        return Watched(
+            model,
+            version,
+            [unjudged(n, model, why) for n in names],
+            age,
+            made=made,
+            n_erasures=over,
+        )
     signal, drifts = _drift(model, bundle, data, windows)
     signals, ratios = _calibration(model, bundle, data, windows)
     rhythm: list[float] = []
@@ -72,7 +82,7 @@ def watch(
         course = habits.rhythm_course(data, bundle.session, windows)
         rhythm = course.values
         signals.append(habits.habit_signal(habits.RHYTHM, model, course))
-    return Watched(model, version, [signal, *signals], age, ratios, drifts, rhythm, made)
+    return Watched(model, version, [signal, *signals], age, ratios, drifts, rhythm, made, over)
 
 
 def backtest_fact(bundle: Bundle, data: PointInTime, *, as_of: int) -> str:
