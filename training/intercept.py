@@ -123,8 +123,8 @@ def _decisions(
     if name == "send_time":
         return of_hours(mine, other, found.people)
     n = len(mine) // ITEMS * ITEMS
-    tens = (chances[:n].reshape(-1, ITEMS) for chances in (mine, other))
-    return of_choices("first of ten rows", *tens, found.people[:n:ITEMS])
+    tens, others = (chances[:n].reshape(-1, ITEMS) for chances in (mine, other))
+    return of_choices("first of ten rows", tens, others, found.people[:n:ITEMS])
 
 
 def _about(bundle: Bundle, order: Order, *, by: float) -> dict[str, Any]:
