@@ -53,7 +53,13 @@ def evened(active: NDArray[Any], mails: NDArray[Any]) -> Weeks:
     """
     total = mails.sum(axis=1, keepdims=True)
     even = np.where(total > 0, total, 1.0) / HOURS_PER_WEEK
-    exposed = np.where(total > 0, (mails @ _INVITES) / even, 1.0)
-    own = active / (1.0 - EXPOSED + EXPOSED * exposed)
+    # In place: a week of each of many takes longer to lay down anew than to reckon with.
+    exposed = np.asarray(mails @ _INVITES)
+    exposed /= even
+    exposed[total[:, 0] <= 0] = 1.0
+    exposed *= EXPOSED
+    exposed += 1.0 - EXPOSED
+    own = np.divide(active, exposed, out=exposed)
     kept, sum_ = active.sum(axis=1, keepdims=True), own.sum(axis=1, keepdims=True)
-    return np.asarray(own * (kept / np.where(sum_ > 0, sum_, 1.0)))
+    own *= kept / np.where(sum_ > 0, sum_, 1.0)
+    return own

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from serving.asks import Ask, Prediction
+from serving.columns import rows_of
 from serving.exploration import FirstPlace, is_drawn
 from serving.fallback import FallbackReason
 from serving.holding import HoldReason
@@ -78,9 +79,9 @@ def decide_each(
     draws = [None if one is None else (one[1], one[0].epsilon_hour) for one in drawn]
     hours = send_times(asks, predictions, now=now, draws=draws)
     ranked = rankings(asks, predictions, drawn)
-    made = []
-    columns = asks, predictions, kept, policies, names, held_out, hours, ranked
-    for ask, prediction, before, own, named, is_held_out, when, order in zip(*columns, strict=True):
+    holds = []
+    columns = asks, predictions, policies, names, held_out, hours
+    for ask, prediction, own, named, is_held_out, when in zip(*columns, strict=True):
         reasons = prediction.reasons
         is_judged = (
             not is_held_out
@@ -88,11 +89,11 @@ def decide_each(
             and reasons["churn"] is FallbackReason.NONE
         )
         value = ask.values.of(when.best.p, prediction.risks)
-        hold = _hold(when, value, named, is_judged=is_judged, epsilon=own.epsilon)
-        one = Decision(named, own, is_held_out, when, order, hold)
-        if before is not None and FallbackReason.NO_CONSENT not in reasons.values():
-            one = _as_kept(one, before)
-        made.append(one)
+        holds.append(_hold(when, value, named, is_judged=is_judged, epsilon=own.epsilon))
+    made = rows_of(Decision, names, policies, held_out, hours, ranked, holds)
+    for row, before in enumerate(kept):
+        if before is not None and FallbackReason.NO_CONSENT not in predictions[row].reasons.values():
+            made[row] = _as_kept(made[row], before)
     return made
 
 

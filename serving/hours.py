@@ -11,12 +11,14 @@ Mails that ask alike share a window, and their chances are compared in one array
 
 from collections.abc import Sequence
 from datetime import tzinfo
+from itertools import repeat
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from features.events.schema import DAY_US, HOUR_US
 from serving.asks import Ask, Prediction
+from serving.columns import rows_of
 from serving.exploration import drawn_hour, hour_chance, is_hour_drawn
 from serving.rules import FREE, Binding, Rules, most_binding
 from serving.slots import Slot, Told
@@ -140,9 +142,10 @@ def _chosen(
     default = window.allowed.index(window.default)
     tops = told.p.argmax(axis=1)  # of equal hours the first
     peaks = told.peaks if window.is_given else [0.0] * len(some)
-    columns = some, draws, tops.tolist(), told.at_places(tops), told.at_place(default), peaks
+    usuals = told.at_place(default)
+    columns = some, draws, tops.tolist(), told.at_places(tops), usuals, peaks
     every = None if window.is_free else Told(window.moments, window.of_week, some)
-    found = []
+    bests, bindings, chances, are_explored = [], [], [], []
     for row, (one, draw, top, best, usual, peak) in enumerate(zip(*columns, strict=True)):
         binding = Binding.HOLDOUT if draw is None else _kept_by(window, best, usual, one)
         chosen, place = (best, top) if binding in _MOVED else (usual, default)
@@ -150,23 +153,26 @@ def _chosen(
             binding = _rule_between(window, every.chances(row), chosen.p, binding)
         if binding is Binding.NONE and peak > chosen.p * (1.0 + MIN_GAIN):
             binding = Binding.WINDOW
-        when = SendTime(chosen, usual, told, row, clock, binding)
-        is_drawing = draw is not None and draw[1] > 0.0 and len(moments) > 1
-        found.append(_explored(when, place, draw) if is_drawing else when)
-    return found
+        chance, is_explored = 1.0, False
+        if draw is not None and draw[1] > 0.0 and len(moments) > 1:
+            drawn, chance, is_explored = _drawn(moments, place, draw)
+            chosen = chosen if drawn == place else told.slot(row, drawn)
+        bests.append(chosen)
+        bindings.append(binding)
+        chances.append(chance)
+        are_explored.append(is_explored)
+    return rows_of(
+        SendTime, bests, usuals, repeat(told), range(len(some)), repeat(clock), bindings,
+        repeat(Binding.NONE), repeat(True), chances, are_explored,
+    )  # fmt: skip
 
 
-def _explored(chosen: SendTime, place: int, draw: Draw) -> SendTime:
-    """The same, or with the chance of a draw another of the allowed hours, each alike."""
+def _drawn(moments: Sequence[int], place: int, draw: Draw) -> tuple[int, float, bool]:
+    """The same place, or with the chance of a draw any, each alike; its chance, whether drawn."""
     named, epsilon = draw
-    moments, drawn = chosen.moments, place
     is_explored = is_hour_drawn(named, epsilon)
-    if is_explored:
-        drawn = moments.index(drawn_hour(named, moments))
-    chance = hour_chance(len(moments), epsilon, is_best=drawn == place)
-    best = chosen.best if drawn == place else chosen.told.slot(chosen.row, drawn)
-    # `_replace` takes twice as long, once a recipient.
-    return SendTime(best, *chosen[1:8], chance, is_explored)
+    drawn = moments.index(drawn_hour(named, moments)) if is_explored else place
+    return drawn, hour_chance(len(moments), epsilon, is_best=drawn == place), is_explored
 
 
 def _kept_by(window: Window, best: Slot, usual: Slot, prediction: Prediction) -> Binding:

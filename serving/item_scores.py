@@ -38,21 +38,24 @@ def item_scores(
     if total == 0:
         return [prior] * len(asks), [prior] * len(asks), [why] * len(asks)
     alike = _alike(asks)
-    if len(alike) == 1 and len(asks) == len(*alike.values()):
-        (shared,) = alike
-        items = known.items.features(shared, at)
+    is_shared = len(alike) == 1 and len(asks) == len(*alike.values())
+    if is_shared:
+        items = known.items.features(next(iter(alike)), at)
         delivered = [items[:, _DELIVERED]] * len(asks)
-        items = np.tile(items, (len(asks), 1)) if len(asks) > 1 else items
     else:
         items = known.items.features([c for ask in asks for c in ask.candidates], at)
         delivered = _parts(items[:, _DELIVERED], counts)
     if model is None:
         return _parts(prior, counts), delivered, [why] * len(asks)
-    tastes = _tastes(alike, known.interests, at)
+    tastes = _tastes(alike, known.interests, at, is_shared=is_shared)
     cohorts = cohort_rows(asks, known.people, known.cohorts, tastes, at)
     people = np.repeat(rows[:, _TASTE], counts, axis=0)
-    inputs = np.concatenate([people, tastes, cohorts, items], axis=1)
-    scores = model.bundle.session.run(np.ascontiguousarray(inputs))["p_click"][:, 0]
+    inputs = np.empty((total, len(content_preference.SPEC.inputs)), np.float32)
+    n_own = inputs.shape[1] - items.shape[1]
+    np.concatenate([people, tastes, cohorts], axis=1, out=inputs[:, :n_own])
+    # Where they are shared, the same few rows again and again.
+    inputs.reshape(-1, len(items), inputs.shape[1])[:, :, n_own:] = items
+    scores = model.bundle.session.run(inputs)["p_click"][:, 0]
     if np.isfinite(scores).all():
         return _parts(scores, counts), delivered, [Why.NONE] * len(asks)
     is_sound = np.array([bool(np.isfinite(part).all()) for part in _parts(scores, counts)])
@@ -82,12 +85,16 @@ def _alike(asks: Sequence[Ask]) -> dict[tuple[Candidate, ...], list[int]]:
 
 
 def _tastes(
-    alike: Mapping[tuple[Candidate, ...], list[int]], interests: Interests, at: int
+    alike: Mapping[tuple[Candidate, ...], list[int]],
+    interests: Interests,
+    at: int,
+    *,
+    is_shared: bool,
 ) -> Rows:
     """The affinity features of all candidates of all asks, one after the other."""
     found: dict[int, Rows] = {}
     for candidates, some in alike.items():
-        told = affinities_of(interests.some(some), candidates, at)
+        told = affinities_of(interests if is_shared else interests.some(some), candidates, at)
         if len(alike) == 1:
             return np.asarray(told.reshape(-1, told.shape[-1]))
         found |= zip(some, told, strict=True)
