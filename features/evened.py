@@ -59,7 +59,7 @@ def evened(active: NDArray[Any], mails: NDArray[Any]) -> Weeks:
     exposed[total[:, 0] <= 0] = 1.0
     exposed *= EXPOSED
     exposed += 1.0 - EXPOSED
-    own = np.divide(active, exposed, out=exposed)
+    own: Weeks = np.divide(active, exposed, out=exposed)
     kept, sum_ = active.sum(axis=1, keepdims=True), own.sum(axis=1, keepdims=True)
     own *= kept / np.where(sum_ > 0, sum_, 1.0)
     return own

@@ -92,8 +92,9 @@ def decide_each(
         holds.append(_hold(when, value, named, is_judged=is_judged, epsilon=own.epsilon))
     made = rows_of(Decision, names, policies, held_out, hours, ranked, holds)
     for row, before in enumerate(kept):
-        if before is not None and FallbackReason.NO_CONSENT not in predictions[row].reasons.values():
-            made[row] = _as_kept(made[row], before)
+        if before is None or FallbackReason.NO_CONSENT in predictions[row].reasons.values():
+            continue
+        made[row] = _as_kept(made[row], before)
     return made
 
 

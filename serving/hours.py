@@ -161,9 +161,10 @@ def _chosen(
         bindings.append(binding)
         chances.append(chance)
         are_explored.append(is_explored)
+    allowed = repeat(Binding.NONE), repeat(True)  # noqa: FBT003  a column
     return rows_of(
         SendTime, bests, usuals, repeat(told), range(len(some)), repeat(clock), bindings,
-        repeat(Binding.NONE), repeat(True), chances, are_explored,
+        *allowed, chances, are_explored,
     )  # fmt: skip
 
 
