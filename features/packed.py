@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from features.errors import StoreUnavailableError
 from features.packed_file import FORMAT, open_file
@@ -72,15 +72,16 @@ class PackedStore:
         With `now` (microseconds) a state whose newest event is older than the entity's time to
         live is missing too.
         """
-        found = self._rows(entity, keys, now)
-        return [found[key][1] if key in found else None for key in keys]
+        found = dict(self._rows("key, blob", entity, keys, now))
+        return list(map(found.get, keys))
 
     def get_with_times(
         self, entity: str, keys: Sequence[str], *, now: int | None = None
     ) -> list[tuple[int, bytes] | None]:
         """Times of the newest events (microseconds) and blobs, as `get` gives them."""
-        found = self._rows(entity, keys, now)
-        return [found.get(key) for key in keys]
+        rows = self._rows("key, at, blob", entity, keys, now)
+        found = {key: (at, blob) for key, at, blob in rows}
+        return list(map(found.get, keys))
 
     def put(self, entity: str, rows: Iterable[Row]) -> None:
         """Write rows; one that has seen less of the log than the stored row is left out."""
@@ -222,21 +223,19 @@ class PackedStore:
     def _is_writing(self) -> bool:
         return getattr(self._local, "in_writing", False)
 
-    def _rows(
-        self, entity: str, keys: Sequence[str], now: int | None
-    ) -> dict[str, tuple[int, bytes]]:
-        found: dict[str, tuple[int, bytes]] = {}
+    def _rows(self, columns: str, entity: str, keys: Sequence[str], now: int | None) -> list[Any]:
+        """The rows of the keys that are there, in whatever order."""
+        found: list[Any] = []
         oldest = oldest_alive(entity, now, self._lives_s)
         with self._errors():
             for start in range(0, len(keys), _MAX_KEYS):
                 part = keys[start : start + _MAX_KEYS]
                 marks = ",".join("?" * len(part))
                 query = (
-                    "SELECT key, at, blob FROM states "
+                    f"SELECT {columns} FROM states "
                     f"WHERE entity = ? AND key IN ({marks}) AND at >= ?"
                 )
-                for key, at, blob in self._connection().execute(query, (entity, *part, oldest)):
-                    found[key] = at, blob
+                found += self._connection().execute(query, (entity, *part, oldest)).fetchall()
         return found
 
     def _connection(self) -> sqlite3.Connection:

@@ -175,10 +175,15 @@ class Planner:
 
     def _won(self, fresh: Mapping[str, Kept]) -> dict[str, Kept]:
         """Keep what was decided for the first time; those that another process has kept before."""
-        if self._kept is None or not fresh:
+        store = self._kept
+        if store is None or not fresh:
             return {}
-        self._kept.put(ENTITY, [kept.row(named) for named, kept in fresh.items()])
-        stands = self._recalled(list(fresh))
+        rows = [fresh[named].row(named) for named in sorted(fresh)]  # as they lie in the store
+        store.put(ENTITY, rows)
+        ours = {named: blob for named, _, _, blob in rows}
+        there = _tried(lambda: store.get(ENTITY, list(ours), now=self._job.as_of))
+        other = [named for named, blob in zip(ours, there, strict=True) if blob != ours[named]]
+        stands = self._recalled(other)
         return {named: kept for named, kept in stands.items() if kept != fresh[named]}
 
 

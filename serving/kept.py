@@ -15,8 +15,7 @@ import logging
 import struct
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import orjson
 
@@ -42,8 +41,7 @@ _SPAN: Final = 2**49  # microseconds, to 2037; Redis counts in doubles, to 2**53
 _HOLD: Final = 6  # its place in what is packed
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """One decision, as far as it must not change.
 
     Args:
@@ -74,14 +72,13 @@ class Kept:
 
         An ask without candidates leaves the item as it was.
         """
-        told = self if self.variant else replace(
-            self, variant=before.variant, propensity=before.propensity,
-            is_explored=before.is_explored,
+        told = self if self.variant else self._replace(
+            variant=before.variant, propensity=before.propensity, is_explored=before.is_explored
         )  # fmt: skip
         is_same = (told.variant, told.best_at) == (before.variant, before.best_at)
         if is_same or before.generation + 1 >= GENERATIONS:
             return None
-        return replace(told, generation=before.generation + 1)
+        return told._replace(generation=before.generation + 1)
 
     def packed(self) -> bytes:
         """As the stores keep it; its rank stands for what a state has seen."""

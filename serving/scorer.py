@@ -161,7 +161,7 @@ def _hours(weeks: Rows, rows: Rows, is_local: Flags, champions: Champions) -> Ho
 
 def _are_sound(parts: Sequence[Rows]) -> Flags:
     """Whether all that a model said of a row are numbers, shape (n,)."""
-    return np.asarray(np.isfinite(np.concatenate(parts, axis=1)).all(axis=1))
+    return np.asarray(np.logical_and.reduce([np.isfinite(part).all(axis=1) for part in parts]))
 
 
 def _unknown(n: int) -> dict[str, Rows]:

@@ -230,7 +230,7 @@ def test_a_decision_that_another_process_keeps_meanwhile_wins(world, order):
     with open_store(settings.kept_address, lives_s=lives_of(days)) as store:
         kept = recalled(store, ids, now=world.now, days=days)
         assert set(kept) == set(ids)
-        first = replace(kept[ids[0]], at=world.now - 1, variant=rows[0]["ranking"][-1])
+        first = kept[ids[0]]._replace(at=world.now - 1, variant=rows[0]["ranking"][-1])
         store.put(ENTITY, [first.row(ids[0])])
     won = planner._won(kept)
     assert won == {ids[0]: first}

@@ -1,6 +1,5 @@
 """What was decided for a mail stays decided: over renders, restarts, swaps and processes."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -58,8 +57,8 @@ def test_the_next_process_recalls_what_was_kept_and_the_first_one_wins(open_keep
     assert first.recall(["one", "two"], now=NOW) == {"one": KEPT}
     ended(first)
     late = open_keeper()
-    late.keep("one", replace(KEPT, at=NOW + 1, variant="c"))  # it had not looked
-    late.keep("two", replace(KEPT, variant="d"))
+    late.keep("one", KEPT._replace(at=NOW + 1, variant="c"))  # it had not looked
+    late.keep("two", KEPT._replace(variant="d"))
     ended(late)
     after = open_keeper().recall(["two", "one"], now=NOW + HOUR_US)
     assert {one: kept.variant for one, kept in after.items()} == {"one": "b", "two": "d"}
@@ -78,7 +77,7 @@ def test_what_is_forgotten_takes_no_room(address, open_keeper):
     keeper.keep("one", KEPT)
     ended(keeper)
     later = open_keeper(days=2.0)
-    later.keep("two", replace(KEPT, at=NOW + 5 * DAY_US))
+    later.keep("two", KEPT._replace(at=NOW + 5 * DAY_US))
     ended(later)
     with open_store(address) as store:
         keys = store.keys(ENTITY, limit=9)
