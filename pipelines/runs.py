@@ -135,8 +135,13 @@ class Recorder:
         try:
             put_json(self._folder / FILE, asdict(self.run))
         except OSError as error:
-            self._is_writable = False
+            self.refused(error)
+
+    def refused(self, error: OSError) -> None:
+        """There is no place for the record: say why, once, and go on without."""
+        if self._is_writable:
             LOG.warning("this run is not put on record: %s", error)
+        self._is_writable = False
 
     def _end_step(self) -> None:
         now = time.perf_counter()
@@ -177,10 +182,12 @@ def recorded(  # noqa: PLR0913  what a run is known by
     folder = runs_dir / run.id
     recorder = Recorder(run, folder, lambda: clock() // 1_000, show)
     with ExitStack() as opened:
-        with suppress(OSError):  # the record itself says what is wrong
+        try:
             make_directory(folder)
             opened.enter_context(locked(folder))
             opened.enter_context(_lines_in(folder / LINES))
+        except OSError as error:
+            recorder.refused(error)
         tidy(runs_dir, now=began // 1_000)
         recorder.put()
         try:
