@@ -1,5 +1,6 @@
 """What every command shares: consoles, steps shown while they run, errors in one line."""
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ REFUSED: Final = 3  # a gate says no; nothing has changed
 OUT: Final = Console()
 ERR: Final = Console(stderr=True, soft_wrap=True)
 
+_FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 EXPECTED: Final = (
     FeatureError,
     ModelError,
@@ -59,6 +61,8 @@ def show_error(error: Exception) -> None:
     told = str(error)
     if isinstance(error, SettingsError | ValidationError):
         told = " ".join(wrong_settings(error)) or told
+    if isinstance(error, OSError) and error.errno in _FORBIDDEN:
+        told += "; let who runs this write there, or name another place by OPPORTUNE_DATA_DIR"
     line = " ".join(told.split())
     ERR.print(Text(f"error: {line}", style="red"))
 
