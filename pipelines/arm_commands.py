@@ -7,8 +7,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.console import OUT, errors_shown, steps_shown
+from pipelines.console import OUT, errors_shown, run_shown
 from pipelines.policy_commands import interval_text
+from pipelines.settings import Settings
 from pipelines.tables import read_table, refuse_unfit
 
 if TYPE_CHECKING:
@@ -47,22 +48,26 @@ def choose_arm_command(
 
     Exit code: 0 with any advice, 2 when the file cannot be used.
     """
-    with errors_shown(), steps_shown("choose-arm") as step:
-        step("reading the file")
+    with (
+        errors_shown(),
+        run_shown("choose-arm", Settings().data_dir, file=file, control=control, seed=seed) as run,
+    ):
+        run.step("reading the file")
         trial = read_trial(file)
         against = None if control is None else trial.number_of(control)
         from training.arms import choose, deal_out, effect_of, qini_of
 
-        deals = deal_out(trial, seed=seed, step=step)
+        deals = deal_out(trial, seed=seed, step=run.step)
         choice = choose(trial, deals)
         effects = {}
         for number, arm in enumerate(trial.arms):
             if against is not None and number != against:
-                step(f"ranking by the uplift of {arm}")
+                run.step(f"ranking by the uplift of {arm}")
                 effects[arm] = (
                     effect_of(trial, deals, number, against),
                     qini_of(trial, deals, number, against, seed=seed),
                 )
+        run.tell(verdict=choice.verdict)
     OUT.print(values_table(choice))
     if control is not None:
         OUT.print(uplift_table(effects, control=control))

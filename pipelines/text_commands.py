@@ -8,8 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from features.errors import FileUnusableError
-from pipelines.console import OUT, errors_shown, steps_shown
+from pipelines.console import OUT, errors_shown, run_shown
 from pipelines.policy_commands import interval_text
+from pipelines.settings import Settings
 from pipelines.tables import read_table, refuse_unfit
 
 if TYPE_CHECKING:
@@ -51,14 +52,20 @@ def choose_text_command(
 
     Exit code: 0 with any advice, 2 when a file cannot be used or holds too little.
     """
-    with errors_shown(), steps_shown("choose-text") as step:
-        step("reading the files")
+    with (
+        errors_shown(),
+        run_shown("choose-text", Settings().data_dir, past=past, texts=texts) as run,
+    ):
+        run.step("reading the files")
         rows, candidates = read_comparisons(past), read_texts(texts)
         from training.text_trial import try_texts
 
-        step("judging words on comparisons that they were not learnt from")
+        run.step("judging words on comparisons that they were not learnt from")
         trial = try_texts(rows)
         chances = trial.chances(candidates) if trial.is_better_than_chance else None
+        run.tell(
+            is_better_than_chance=bool(trial.is_better_than_chance), tests=rows["test"].n_unique()
+        )
     OUT.print(accuracy_table(trial))
     if chances is None:
         OUT.print("Verdict: words are not better than chance: choose yourself", soft_wrap=True)

@@ -33,6 +33,7 @@ def mailing(*, n=1_500, seed=1):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("OPPORTUNE_DATA_DIR", str(tmp_path / "var"))
 
     def choose(rows, *words, suffix="parquet"):
         file = tmp_path / f"mailing.{suffix}"

@@ -12,6 +12,7 @@ from scipy.special import expit, logit
 from typer.testing import CliRunner
 
 from pipelines.cli import app
+from pipelines.runs import runs_in
 from training.errors import TooFewRowsError
 from training.text_trial import BY_LENGTH, BY_WORDS, leads, pairs_of, try_texts
 
@@ -36,6 +37,7 @@ def comparisons(*, n=300, strength=0.6, seed=1):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("OPPORTUNE_DATA_DIR", str(tmp_path / "var"))
 
     def choose(rows, *texts, suffix="csv"):
         past, candidates = tmp_path / f"past.{suffix}", tmp_path / "texts.txt"
@@ -50,7 +52,7 @@ def run(tmp_path, monkeypatch):
 WEAK, MIDDLE, STRONG = "fitten fitgar hats", "bolten fitten hats", "bolten bolgar bollix [hats]"
 
 
-def test_candidates_are_ranked_by_what_won_before(run):
+def test_candidates_are_ranked_by_what_won_before(run, tmp_path):
     done = run(comparisons(), WEAK, MIDDLE, STRONG)
     assert done.exit_code == 0, done.output
     assert f"Verdict: `{STRONG}` beats the first in" in done.stdout
@@ -58,6 +60,8 @@ def test_candidates_are_ranked_by_what_won_before(run):
     assert places == sorted(places)
     assert "(the first)" in done.stdout
     assert run(comparisons(), WEAK, MIDDLE, STRONG, suffix="parquet").stdout == done.stdout
+    told = [(one.command, one.outcome, one.facts) for one in runs_in(tmp_path / "var" / "runs")]
+    assert told == [("choose-text", "done", {"is_better_than_chance": True, "tests": 300})] * 2
     first = run(comparisons(), STRONG, MIDDLE, WEAK)
     assert "no candidate is likelier to win than the first" in first.stdout
 
