@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
+from features.events.schema import zone_of
 from pipelines.console import errors_shown
 from pipelines.settings import Settings
 from serving.links import MAX_LINK_S, render_link
@@ -34,6 +35,9 @@ def render_link_command(
         secret = Settings().render_secret
         if secret is None:
             raise typer.BadParameter("set OPPORTUNE_RENDER_SECRET, here and for the service")
+    if tz and zone_of(tz) is None:
+        problem = f"{tz!r} is no zone of the IANA list; one is Europe/Berlin, and without any the "
+        raise typer.BadParameter(problem + "recipient's own is used", param_hint="--tz")
     asked = {"send_id": send_id, "items": items, "tz": tz}
     query = [(name, value) for name, value in asked.items() if value]
     expires_at = time.time_ns() // 1_000_000_000 + hours * HOUR_S

@@ -200,6 +200,10 @@ def test_the_command_makes_a_link_that_holds(service, monkeypatch):
     body = told(httpx2.get(made.output.strip(), timeout=30))
     assert (body["recipient_key"], body["send_id"]) == ("a/b", "s")
     assert httpx2.get(made.output.strip() + "0", timeout=30).status_code == 403
+    wrong = CliRunner().invoke(app, [*command, "--tz", "Mars"])
+    assert wrong.exit_code == 2
+    assert "'Mars'" in wrong.output
+    assert "Europe/Berlin" in wrong.output
 
 
 @pytest.mark.parametrize("key", ["jane@example.org", "", "x" * (MAX_KEY_CHARS + 1)])
