@@ -16,6 +16,7 @@ from features.events.schema import DAY_US, SECOND_US
 WINDOW_DAYS: Final = 28
 MIN_ACTIVE_DAYS: Final = 14  # a source that spoke on so many days is expected to speak
 SILENT_DAYS: Final = 2
+REMEMBERED_DAYS: Final = 91  # who has been silent for longer is no source any more
 LOW_VOLUME, HIGH_VOLUME, MIN_VOLUME = 0.3, 3.0, 50
 MAX_UNNAMED_MAIL: Final = 0.05
 MAX_UNKNOWN_ZONE: Final = 0.5
@@ -79,12 +80,32 @@ def quality(events: pl.LazyFrame, *, as_of: int) -> Quality:
         )
         .sort("provider", "events", descending=[False, True])
     )
-    findings = [*_volume(window, as_of), *_labels(window), *_people(window)]
+    silent = _silent(named, as_of)
+    findings = [*silent.values(), *_labels(window), *_people(window)]
+    findings += _volume(window.filter(~pl.col("provider").is_in(list(silent))), as_of)
     return Quality(sources, sorted(findings, key=lambda f: (f.severity.value, f.where)))
 
 
+def _silent(named: pl.LazyFrame, as_of: int) -> dict[str, Finding]:
+    """Sources that spoke on most days of four weeks and then no more, by name."""
+    first = as_of - (REMEMBERED_DAYS + WINDOW_DAYS) * DAY_US
+    heard = named.filter(pl.col("received_at").is_between(first, as_of, closed="left"))
+    days = heard.select("provider", pl.col("received_at") // DAY_US).unique().collect()
+    findings = {}
+    for (provider,), rows in days.partition_by("provider", as_dict=True).items():
+        heard_on = rows["received_at"].sort()
+        silent = as_of // DAY_US - 1 - heard_on[-1]
+        spoke = int((heard_on > heard_on[-1] - WINDOW_DAYS).sum())
+        if SILENT_DAYS <= silent <= REMEMBERED_DAYS and spoke >= MIN_ACTIVE_DAYS:
+            what = f"no event for {silent} whole days, after events on {spoke} of "
+            remedy = "check the webhook or export; `opportune ingest` takes what was missed"
+            text = f"{what}{WINDOW_DAYS} days"
+            findings[str(provider)] = Finding(Severity.ALARM, str(provider), text, remedy)
+    return findings
+
+
 def _volume(window: pl.DataFrame, as_of: int) -> list[Finding]:
-    """Sources that fell silent, and days that are far from the same weekday before."""
+    """Days that are far from the same weekday before."""
     today = as_of // DAY_US
     days = window.with_columns((pl.col("received_at") // DAY_US).alias("day"))
     daily = days.group_by("provider", "day").len()
@@ -93,13 +114,6 @@ def _volume(window: pl.DataFrame, as_of: int) -> list[Finding]:
         daily.sort("provider", "day").partition_by("provider", as_dict=True).items()
     ):
         counts = dict(rows.select("day", "len").iter_rows())
-        silent = today - 1 - max(counts)
-        if len(counts) >= MIN_ACTIVE_DAYS and silent >= SILENT_DAYS:
-            what = f"no event for {silent} whole days, after events on {len(counts)} of "
-            remedy = "check the webhook or export; `opportune ingest` takes what was missed"
-            text = f"{what}{WINDOW_DAYS} days"
-            findings.append(Finding(Severity.ALARM, str(provider), text, remedy))
-            continue
         usual = [counts.get(today - 1 - 7 * week, 0) for week in range(1, 4)]
         median = sorted(usual)[1]
         last = counts.get(today - 1, 0)

@@ -101,6 +101,20 @@ def test_each_fault_has_its_finding_with_a_remedy_and_no_other(fault, where, sev
     assert len(found.findings[0].remedy) > 20
 
 
+@pytest.mark.parametrize("hour", [0, 12])
+def test_a_source_is_silent_from_the_third_day_until_nobody_remembers_it(hour, tmp_path):
+    """However long the window: also when nothing of the source is in it any more."""
+    told = month()
+    newest = max(event.received_at for event in told) // DAY_US
+    with EventLog(tmp_path / "log") as log:
+        log.append(told)
+        for days in (0, 1, 2, 3, 26, 27, 28, 29, 60, 91, 92, 400):
+            as_of = (newest + 1 + days) * DAY_US + hour * 3_600 * SECOND_US
+            alarms = quality(log.scan(as_of=as_of), as_of=as_of).findings
+            silent = [one.where for one in alarms if f"no event for {days} whole" in one.what]
+            assert silent == ["sendgrid"] * (2 <= days <= 91), days
+
+
 def test_machine_clicks_are_no_scanner_finding_because_they_are_labelled(tmp_path):
     labelled = [
         e._replace(actor=Actor.MACHINE) if e.type is EventType.CLICKED else e
