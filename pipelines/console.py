@@ -62,7 +62,8 @@ def show_error(error: Exception) -> None:
     if isinstance(error, SettingsError | ValidationError):
         told = " ".join(wrong_settings(error)) or told
     if isinstance(error, OSError) and error.errno in _FORBIDDEN:
-        told += "; let who runs this write there, or name another place by OPPORTUNE_DATA_DIR"
+        told += "; give this user the right to it, or name another place "
+        told += "(OPPORTUNE_DATA_DIR for what is kept)"
     line = " ".join(told.split())
     ERR.print(Text(f"error: {line}", style="red"))
 
