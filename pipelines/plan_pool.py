@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Final
@@ -32,7 +33,7 @@ def written(job: Job, tasks: Iterable[Task], *, workers: int, out: Path) -> Iter
             told are there.
     """
     if workers == 1:
-        with threadpool_limits(1):
+        with threadpool_limits(1), _swept_by_hand():
             yield from _written_here(job, tasks, out)
         return
     context = multiprocessing.get_context("spawn")
@@ -64,7 +65,28 @@ def _written_here(job: Job, tasks: Iterable[Task], out: Path) -> Iterator[int]:
     planner = Planner(job)
     for chunk, part in tasks:
         _check(_attempt(planner, chunk, part), out)
+        gc.collect()
         yield len(chunk.keys)
+
+
+@contextmanager
+def _swept_by_hand() -> Iterator[None]:
+    try:
+        _sweep_by_hand()
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def _sweep_by_hand() -> None:
+    """What a chunk makes dies with it, and hardly any of it in circles: looked at between chunks.
+
+    What is there by now is not looked at again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.disable()
 
 
 def _check(problem: str, out: Path) -> None:
@@ -80,9 +102,7 @@ def _begin(job: Job) -> None:
         Thread(target=_end_with, args=(parent,), daemon=True).start()
     threadpool_limits(1)
     _PLANNERS.append(Planner(job))
-    gc.collect()
-    gc.freeze()
-    gc.disable()  # what a chunk makes dies with it, and hardly any of it in circles
+    _sweep_by_hand()
 
 
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:

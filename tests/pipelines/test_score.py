@@ -1,5 +1,6 @@
 """`opportune score`: the plan says what the API says, whatever ends the run on its way."""
 
+import gc
 import json
 import random
 import shutil
@@ -312,6 +313,9 @@ def test_processes_write_the_same_as_one(world, order, tmp_path):
     many = replace(order, out=tmp_path / "many.parquet", workers=2)
     assert made(many, settings).workers == 2
     assert many.out.read_bytes() == order.out.read_bytes()
+    # One process sweeps by hand while it is at it, and leaves this one as it was.
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
 
 
 @pytest.fixture
