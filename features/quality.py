@@ -97,10 +97,9 @@ def _silent(named: pl.LazyFrame, as_of: int) -> dict[str, Finding]:
         silent = as_of // DAY_US - 1 - heard_on[-1]
         spoke = int((heard_on > heard_on[-1] - WINDOW_DAYS).sum())
         if SILENT_DAYS <= silent <= REMEMBERED_DAYS and spoke >= MIN_ACTIVE_DAYS:
-            what = f"no event for {silent} whole days, after events on {spoke} of "
+            what = f"no event for {silent} whole days; before, on {spoke} of {WINDOW_DAYS} days"
             remedy = "check the webhook or export; `opportune ingest` takes what was missed"
-            text = f"{what}{WINDOW_DAYS} days"
-            findings[str(provider)] = Finding(Severity.ALARM, str(provider), text, remedy)
+            findings[str(provider)] = Finding(Severity.ALARM, str(provider), what, remedy)
     return findings
 
 

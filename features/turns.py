@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-ASK_S: Final = 0.001
+ASK_S: Final = 0.001  # SQLite and flock wake nobody: who wants the lock asks again
 
 
 def begin(connection: sqlite3.Connection, *, timeout_s: float) -> None:

@@ -135,6 +135,6 @@ def _until_it_serves(loop: ClosedLoop, model: str, version: str) -> float:
     while (took := time.perf_counter() - began) < SWAP_S:
         if getattr(loop.client.score(key, explore=False).models, model) == version:
             return took
-        time.sleep(0.1)
+        time.sleep(0.1)  # the service takes a version over when it has loaded it, and tells nobody
     problem = f"does not answer with {model} {version} {took:.0f} s after its alias moved"
     raise StoreUnavailableError("the service", problem, "see service.log and mlflow-server.log")

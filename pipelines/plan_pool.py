@@ -7,7 +7,6 @@ import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Final
@@ -33,7 +32,7 @@ def written(job: Job, tasks: Iterable[Task], *, workers: int, out: Path) -> Iter
             told are there.
     """
     if workers == 1:
-        with threadpool_limits(1), _swept_by_hand():
+        with threadpool_limits(1):
             yield from _written_here(job, tasks, out)
         return
     context = multiprocessing.get_context("spawn")
@@ -63,26 +62,20 @@ def _first_done(waiting: dict[Future[str], int], out: Path) -> int:
 
 def _written_here(job: Job, tasks: Iterable[Task], out: Path) -> Iterator[int]:
     planner = Planner(job)
-    for chunk, part in tasks:
-        _check(_attempt(planner, chunk, part), out)
-        gc.collect()
-        yield len(chunk.keys)
-
-
-@contextmanager
-def _swept_by_hand() -> Iterator[None]:
+    _collect_by_hand()
     try:
-        _sweep_by_hand()
-        yield
+        for chunk, part in tasks:
+            _check(_attempt(planner, chunk, part), out)
+            yield len(chunk.keys)
     finally:
         gc.enable()
         gc.unfreeze()
 
 
-def _sweep_by_hand() -> None:
-    """What a chunk makes dies with it, and hardly any of it in circles: looked at between chunks.
+def _collect_by_hand() -> None:
+    """Let `_attempt` call Python's collector, and never for what is there by now.
 
-    What is there by now is not looked at again.
+    What a chunk makes dies with it, hardly any of it in circles.
     """
     gc.collect()
     gc.freeze()
@@ -102,7 +95,7 @@ def _begin(job: Job) -> None:
         Thread(target=_end_with, args=(parent,), daemon=True).start()
     threadpool_limits(1)
     _PLANNERS.append(Planner(job))
-    _sweep_by_hand()
+    _collect_by_hand()
 
 
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
@@ -112,10 +105,7 @@ def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
 
 
 def _write(chunk: Chunk, part: Path) -> str:
-    try:
-        return _attempt(_PLANNERS[0], chunk, part)
-    finally:
-        gc.collect()
+    return _attempt(_PLANNERS[0], chunk, part)
 
 
 def _attempt(planner: Planner, chunk: Chunk, part: Path) -> str:
@@ -124,4 +114,6 @@ def _attempt(planner: Planner, chunk: Chunk, part: Path) -> str:
         planner.write(chunk, part)
     except (FeatureError, ModelError, OSError) as error:
         return str(error)
+    finally:
+        gc.collect()
     return ""
